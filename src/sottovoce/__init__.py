@@ -1,0 +1,69 @@
+"""The public names, sorted; nothing else. Heavy rooms are opened at first use, so that importing costs nothing."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sottovoce.api import Whisper
+    from sottovoce.config import Config
+    from sottovoce.errors import (
+        AudioError,
+        ConfigError,
+        DownloadError,
+        EngineError,
+        ModelError,
+        OptionError,
+        OutputError,
+        SottovoceError,
+    )
+    from sottovoce.text.formats import Transcript
+    from sottovoce.types import Options, Segment, Task, Word
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "AudioError": "sottovoce.errors",
+    "Config": "sottovoce.config",
+    "ConfigError": "sottovoce.errors",
+    "DownloadError": "sottovoce.errors",
+    "EngineError": "sottovoce.errors",
+    "ModelError": "sottovoce.errors",
+    "OptionError": "sottovoce.errors",
+    "Options": "sottovoce.types",
+    "OutputError": "sottovoce.errors",
+    "Segment": "sottovoce.types",
+    "SottovoceError": "sottovoce.errors",
+    "Task": "sottovoce.types",
+    "Transcript": "sottovoce.text.formats",
+    "Whisper": "sottovoce.api",
+    "Word": "sottovoce.types",
+}
+
+__all__ = [
+    "AudioError",
+    "Config",
+    "ConfigError",
+    "DownloadError",
+    "EngineError",
+    "ModelError",
+    "OptionError",
+    "Options",
+    "OutputError",
+    "Segment",
+    "SottovoceError",
+    "Task",
+    "Transcript",
+    "Whisper",
+    "Word",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'sottovoce' has no attribute {name!r}; public names: {', '.join(__all__)}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,0 +1,94 @@
+"""One frozen Config of the process: field = flag = SOTTOVOCE_* variable = help line. Knows no request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from sottovoce.errors import ConfigError
+
+ENV_PREFIX = "SOTTOVOCE_"
+COMPUTES = ("auto", "float32", "bfloat16", "float16")
+
+
+def _setting(default: Any, help: str) -> Any:
+    return field(default=default, metadata={"help": help})
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Settings that hold for a whole process. Options of one recording are in `Options`.
+
+    Raises ConfigError for a value that cannot be honoured, with the remedy in the message.
+    """
+
+    model: str = _setting("base", "name of a model, a Hugging Face repository id, a folder or a file")
+    revision: str | None = _setting(None, "revision of the model's repository to pin: a branch, tag or commit")
+    model_dir: str | None = _setting(None, "folder for models; default: the user's cache (~/.cache/sottovoce)")
+    sources: str = _setting("folder,hub,openai,package", "where models may come from, in order, separated by commas")
+    offline: bool = _setting(False, "use only what is on this disk already")
+    device: str = _setting("auto", "auto, cpu, cuda, cuda:N or mps")
+    compute: str = _setting("auto", "precision: auto, float32, bfloat16 or float16")
+    threads: int = _setting(0, "CPU threads; 0: as many as this process may use")
+    rows: int = _setting(16, "rows decoded together: windows, times the beam size of each")
+    encode_windows: int = _setting(4, "windows encoded together in one step")
+    log_level: str = _setting("warning", "debug, info, warning or error")
+
+    def __post_init__(self) -> None:
+        if not self.model:
+            raise ConfigError("model: an empty name was given, a model was expected; try base")
+        _one_of("compute", self.compute, COMPUTES)
+        _one_of("log_level", self.log_level, ("debug", "info", "warning", "error"))
+        for name in self.sources.split(","):
+            _one_of("sources", name.strip(), ("folder", "hub", "openai", "package"))
+        kind = self.device.split(":")[0]
+        _one_of("device", kind, ("auto", "cpu", "cuda", "mps"))
+        if ":" in self.device and not (kind == "cuda" and self.device.split(":", 1)[1].isdigit()):
+            raise ConfigError(f"device: {self.device!r} was given, cuda:N with a whole N was expected; try cuda:0")
+        for name, least in (("threads", 0), ("rows", 1), ("encode_windows", 1)):
+            value = getattr(self, name)
+            if value < least:
+                raise ConfigError(f"{name}: {value} was given, {least} or more was expected; leave it out")
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str], **given: Any) -> Config:
+        """The settings of SOTTOVOCE_* variables, overridden by what is given and is not None."""
+        known = {f.name: f for f in fields(cls)}
+        values: dict[str, Any] = {}
+        for variable, text in environ.items():
+            if not variable.startswith(ENV_PREFIX):
+                continue
+            name = variable.removeprefix(ENV_PREFIX).lower()
+            if name not in known:
+                names = ", ".join(ENV_PREFIX + n.upper() for n in sorted(known))
+                raise ConfigError(f"{variable} was set, but there is no such setting; known are {names}")
+            values[name] = _parse(variable, text, known[name].default)
+        values.update({name: value for name, value in given.items() if value is not None})
+        unknown = sorted(set(values) - set(known))
+        if unknown:
+            raise ConfigError(f"{unknown[0]}: there is no such setting; known are {', '.join(sorted(known))}")
+        return cls(**values)
+
+    def with_(self, **given: Any) -> Config:
+        """A copy with the fields that are given and are not None."""
+        return replace(self, **{name: value for name, value in given.items() if value is not None})
+
+
+def _parse(variable: str, text: str, default: Any) -> Any:
+    if isinstance(default, bool):
+        words = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+        if text.lower() not in words:
+            raise ConfigError(f"{variable}: {text!r} was given, true or false was expected")
+        return words[text.lower()]
+    if isinstance(default, int):
+        try:
+            return int(text)
+        except ValueError as e:
+            raise ConfigError(f"{variable}: {text!r} was given, a whole number was expected") from e
+    return text or default
+
+
+def _one_of(name: str, given: str, known: tuple[str, ...]) -> None:
+    if given not in known:
+        raise ConfigError(f"{name}: {given!r} was given, one of {', '.join(known)} was expected")

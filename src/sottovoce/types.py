@@ -1,0 +1,289 @@
+"""The values that cross doors. Plain and frozen: no tensor of a device, no handle, no behaviour beyond reading.
+
+recording -> window (<= 30 s of sound to decode) -> sequence (a window being decoded) -> row (its line in the batch).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+from math import nan
+from typing import TYPE_CHECKING
+
+from sottovoce.errors import OptionError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+SAMPLE_RATE = 16_000  # Hz; the only rate the checkpoints know
+TEMPERATURES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)  # the ladder; openai/whisper transcribe.py:temperature
+PREPEND_PUNCTUATIONS = "\"'“¿([{-"
+APPEND_PUNCTUATIONS = "\"'.。,，!！?？:：”)]}、"
+
+
+class Task(StrEnum):
+    """What is written: the words as spoken, or their English translation."""
+
+    TRANSCRIBE = "transcribe"
+    TRANSLATE = "translate"
+
+
+class Lane(IntEnum):
+    """Who is served first when slots are short; a lower lane goes first."""
+
+    LIVE = 0
+    REQUEST = 1
+    BATCH = 2
+
+
+# --- what is asked of the engine ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sound:
+    """Up to 30 s of one recording, in one of three forms; the engine turns any of them into keys and values.
+
+    samples: (N,) float32, 16 kHz, with MARGIN samples of true context on either side of the frames;
+        N = n_frames * 160 + 240. peak is the recording's largest log10 mel power: Whisper normalises by the recording.
+    mel: (M, n_frames) float32, already normalised. features: (1500, C) float32, already encoded.
+    n_frames: mel frames that hold sound (10 ms each), at most 3000; the rest of the window is zeros after the mel.
+    """
+
+    samples: np.ndarray | None = None
+    mel: np.ndarray | None = None
+    features: np.ndarray | None = None
+    peak: float = 0.0
+    n_frames: int = 3000
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """How tokens are chosen. beam_size and best_of are rows of one sequence; they share its cross-attention slot.
+
+    temperature 0 with beam_size 1: the most probable token. temperature 0 with beam_size > 1: beam search.
+    temperature > 0: sampling, the best of best_of candidates.
+    length_penalty None: mean log-probability; a number: Google NMT's alpha.
+    """
+
+    temperature: float = 0.0
+    beam_size: int = 1
+    best_of: int = 1
+    patience: float = 1.0
+    length_penalty: float | None = None
+    repetition_penalty: float = 1.0
+    no_repeat_ngram_size: int = 0
+    max_tokens: int = 224  # n_text_ctx // 2, as in openai/whisper decoding.py:sample_len
+    seed: int = 0
+
+    @property
+    def n_rows(self) -> int:
+        return self.best_of if self.temperature > 0 else self.beam_size
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Whisper's rules about which token may follow. Ids only: the engine knows no text.
+
+    suppress: never; suppress_first: not as the first sampled token (blank and end of text).
+    timestamps: the grammar of timestamp tokens holds. max_initial: index of the latest first timestamp, or None.
+    """
+
+    suppress: tuple[int, ...] = ()
+    suppress_first: tuple[int, ...] = ()
+    timestamps: bool = True
+    max_initial: int | None = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Decode:
+    """Continue a prompt. prompt: token ids up to where sampling begins; i_sot: where <|startoftranscript|> stands."""
+
+    prompt: tuple[int, ...]
+    i_sot: int = 0
+    search: Search = Search()
+    rules: Rules = Rules()
+
+
+@dataclass(frozen=True, slots=True)
+class Detect:
+    """How probable is each language? languages: their token ids, in the order in which probabilities come back."""
+
+    languages: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Align:
+    """When is each token spoken? sot: the start sequence, without <|notimestamps|>; text: token ids below end of text."""
+
+    sot: tuple[int, ...]
+    text: tuple[int, ...]
+    medfilt_width: int = 7
+    qk_scale: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Encode:
+    """The encoder's output itself."""
+
+
+Ask = Decode | Detect | Align | Encode
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Window:
+    """One question about one piece of sound.
+
+    key: whose sound it is, minted by the flow; two windows of the same key share a slot and encode once.
+    flow: who asks; the scheduler is fair between flows of a lane.
+    """
+
+    key: str
+    sound: Sound
+    ask: Ask
+    flow: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What the engine answers to a Decode. tokens: sampled ids without the end of text; logprobs: one per token.
+
+    avg_logprob: sum of log-probabilities (end of text included) / (n_tokens + 1). no_speech_prob: nan if the
+    vocabulary has no such token.
+    """
+
+    tokens: tuple[int, ...]
+    avg_logprob: float
+    no_speech_prob: float = nan
+    temperature: float = 0.0
+    logprobs: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Detected:
+    """Probabilities (sum 1) in the order of Detect.languages."""
+
+    probs: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Aligned:
+    """Per token of Align.text plus the end of text: start times in audio positions (20 ms); per text token: probability.
+
+    jumps has n_text + 1 entries, probs n_text.
+    """
+
+    jumps: tuple[int, ...]
+    probs: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Encoded:
+    """features: (1500, C) float32."""
+
+    features: np.ndarray
+
+
+Answer = Decoded | Detected | Aligned | Encoded
+
+
+# --- what a caller asks for -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a recording is to be transcribed. Every field is a keyword of `Whisper.transcribe`.
+
+    language: code or English name; None or "auto" detects it. temperature: one number, or the ladder to climb.
+    Thresholds may be None (gate off). prompt text is given as text or token ids.
+    clips: (start_s, end_s) pairs; an end of None is the end of the recording; empty: all of it.
+    Source of names and defaults: openai/whisper transcribe.py, decoding.py:DecodingOptions (20250625).
+    """
+
+    language: str | None = None
+    task: Task = Task.TRANSCRIBE
+    temperature: tuple[float, ...] = TEMPERATURES
+    beam_size: int = 1
+    best_of: int = 5
+    patience: float = 1.0
+    length_penalty: float | None = None
+    repetition_penalty: float = 1.0
+    no_repeat_ngram_size: int = 0
+    max_tokens: int | None = None
+    compression_ratio_threshold: float | None = 2.4
+    logprob_threshold: float | None = -1.0
+    no_speech_threshold: float | None = 0.6
+    condition_on_previous_text: bool = True
+    prompt_reset_on_temperature: float = 0.5
+    initial_prompt: str | tuple[int, ...] | None = None
+    carry_initial_prompt: bool = False
+    prefix: str | tuple[int, ...] | None = None
+    suppress_tokens: tuple[int, ...] = (-1,)
+    suppress_blank: bool = True
+    without_timestamps: bool = False
+    max_initial_timestamp: float | None = 1.0
+    word_timestamps: bool = False
+    prepend_punctuations: str = PREPEND_PUNCTUATIONS
+    append_punctuations: str = APPEND_PUNCTUATIONS
+    hallucination_silence_threshold: float | None = None
+    clips: tuple[tuple[float, float | None], ...] = ()
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check(bool(self.temperature), "temperature", self.temperature, "one number or more", "pass 0, or leave it out")
+        for t in self.temperature:
+            _check(0 <= t <= 2, "temperature", t, "numbers from 0 to 2", "pass 0 for the most probable words")
+        for name in ("beam_size", "best_of"):
+            n = getattr(self, name)
+            _check(1 <= n <= 32, name, n, "a whole number from 1 to 32", "pass 1 for greedy decoding, 5 for care")
+        _check(self.patience > 0, "patience", self.patience, "a number above 0", "pass 1.0")
+        if self.length_penalty is not None:
+            good = 0 <= self.length_penalty <= 1
+            _check(good, "length_penalty", self.length_penalty, "a number from 0 to 1", "leave it out")
+        _check(self.repetition_penalty > 0, "repetition_penalty", self.repetition_penalty, "a number above 0", "pass 1")
+        _check(self.no_repeat_ngram_size >= 0, "no_repeat_ngram_size", self.no_repeat_ngram_size, "0 or more", "pass 0")
+        if self.max_tokens is not None:
+            _check(self.max_tokens > 0, "max_tokens", self.max_tokens, "a whole number above 0", "leave it out")
+        last = 0.0
+        for start, end in self.clips:
+            good = start >= 0 and (end is None or end > start) and start >= last
+            what = "pairs of seconds, start before end, in order"
+            _check(good, "clips", (start, end), what, "pass for example [(0, 10.5), (60, None)]")
+            last = end if end is not None else float("inf")
+
+
+def _check(good: bool, name: str, given: object, expected: str, remedy: str) -> None:
+    if not good:
+        raise OptionError(f"{name}: {given!r} was given, {expected} was expected; {remedy}")
+
+
+# --- what a caller gets ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """word: with its leading space where the language writes one. start, end: seconds. probability: 0 to 1."""
+
+    word: str
+    start: float
+    end: float
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A line of the transcript. start, end: seconds. seek: mel frame (10 ms) at which its window began.
+
+    tokens: ids, timestamps included. words: None unless word_timestamps was asked for.
+    """
+
+    id: int
+    seek: int
+    start: float
+    end: float
+    text: str
+    tokens: tuple[int, ...]
+    temperature: float
+    avg_logprob: float
+    compression_ratio: float
+    no_speech_prob: float
+    words: tuple[Word, ...] | None = None
