@@ -5,39 +5,15 @@ Parameter names are the checkpoints' own (openai/whisper model.py), so that ever
 
 from __future__ import annotations
 
-import base64
-import gzip
 import math
-from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-
-@dataclass(frozen=True, slots=True)
-class Dims:
-    """A checkpoint's dimensions, in its own words (openai/whisper model.py:ModelDimensions)."""
-
-    n_mels: int
-    n_audio_ctx: int
-    n_audio_state: int
-    n_audio_head: int
-    n_audio_layer: int
-    n_vocab: int
-    n_text_ctx: int
-    n_text_state: int
-    n_text_head: int
-    n_text_layer: int
-
-    @property
-    def is_multilingual(self) -> bool:
-        return self.n_vocab >= 51865
-
-    @property
-    def n_languages(self) -> int:
-        return self.n_vocab - 51765 - int(self.is_multilingual)
+from sottovoce.model.dims import Dims as Dims
+from sottovoce.model.dims import unpack_alignment_heads as unpack_alignment_heads
 
 
 class Cache(Protocol):
@@ -188,10 +164,3 @@ class Whisper(nn.Module):
         self.alignment_heads: tuple[tuple[int, int], ...] = tuple(
             (i_layer, i_head) for i_layer in range(half, dims.n_text_layer) for i_head in range(dims.n_text_head)
         )
-
-
-def unpack_alignment_heads(dump: str, dims: Dims) -> tuple[tuple[int, int], ...]:
-    """(layer, head) pairs from the form in which openai/whisper publishes them: base85 of a gzipped boolean array."""
-    flags = gzip.decompress(base64.b85decode(dump))
-    n = dims.n_text_head
-    return tuple((i // n, i % n) for i, flag in enumerate(flags) if flag)
