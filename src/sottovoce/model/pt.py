@@ -1,0 +1,74 @@
+"""OpenAI's .pt checkpoints as the network's tensors. Knows no other form."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections.abc import Callable
+from dataclasses import fields
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sottovoce.errors import ModelError
+from sottovoce.model.dims import Dims
+from sottovoce.model.stored import Stored, damaged
+
+# what torch's reader of archives and its restricted unpickler raise on bytes that are not theirs
+BROKEN = (
+    RuntimeError,
+    OSError,
+    EOFError,
+    pickle.UnpicklingError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    AssertionError,
+)
+
+
+def is_torch(head: bytes) -> bool:
+    """Whether a file's first bytes are those of torch.save: a zip archive, or a bare pickle before torch 1.6."""
+    return head[:4] == b"PK\x03\x04" or head[:2] == b"\x80\x02"
+
+
+def read_torch(path: Path) -> Any:
+    """What torch.save wrote, memory-mapped where its format allows; tensors and plain values only.
+
+    Raises ModelError if the file cannot be read.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except BROKEN as e:
+        reason = str(e).split("\n", 1)[0] or type(e).__name__
+        raise damaged(path, f"torch cannot read it ({reason})", "a checkpoint written by torch.save") from e
+
+
+def open_pt(path: Path) -> Stored:
+    """The .pt at path; it names no alignment heads. Raises ModelError if it is none of OpenAI's."""
+    content = read_torch(path)
+    if not isinstance(content, dict) or not {"dims", "model_state_dict"} <= set(content):
+        raise ModelError(
+            f"{path}: a torch file without dims and model_state_dict was given, a checkpoint of openai-whisper was "
+            "expected; give the folder with its config.json if it comes from transformers"
+        )
+    given, state = content["dims"], content["model_state_dict"]
+    known = [f.name for f in fields(Dims)]
+    if not isinstance(given, dict) or not all(isinstance(given.get(name), int) for name in known):
+        raise damaged(path, f"dims are {given!r}", f"whole numbers for {', '.join(known)}")
+    return Stored("OpenAI .pt", Dims(**{name: given[name] for name in known}), lazily(path, state))
+
+
+def lazily(path: Path, state: Any) -> dict[str, Callable[[], Tensor]]:
+    """Readers of a state dictionary that is in memory or mapped already. Raises ModelError if it is none."""
+    if not isinstance(state, dict) or not all(isinstance(t, Tensor) and isinstance(n, str) for n, t in state.items()):
+        raise damaged(path, "its state dictionary holds other things than tensors", "tensors by name")
+    return {name: partial(_same, tensor) for name, tensor in state.items()}
+
+
+def _same(tensor: Tensor) -> Tensor:
+    return tensor

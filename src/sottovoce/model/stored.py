@@ -1,0 +1,94 @@
+"""What a file of weights holds, under the network's own names, whatever the form. Knows no module and no device."""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from sottovoce.errors import ModelError
+from sottovoce.model.dims import Dims
+
+Heads = tuple[tuple[int, int], ...]
+MAX_SIDE = 1 << 24  # far above every side of every tensor; what lies beyond comes from a damaged header
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A checkpoint that is open but not yet read.
+
+    form: how a message names it. tensors: per name a reader of one CPU tensor; names that have no counterpart in the
+    network keep the file's spelling. heads: alignment heads, if the files name them.
+    """
+
+    form: str
+    dims: Dims
+    tensors: Mapping[str, Callable[[], Tensor]]
+    heads: Heads | None = None
+
+
+def damaged(path: Path, what: str, expected: str) -> ModelError:
+    """The error for a file that cannot be read to its end."""
+    return ModelError(
+        f"{path}: {what}; expected {expected}. The file is damaged or incomplete: "
+        "run `sottovoce models verify NAME`, or fetch it again"
+    )
+
+
+class Mapped:
+    """A binary file, mapped into memory and read from front to back; every step is checked against its end."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.offset = 0
+        with path.open("rb") as f:
+            # ACCESS_COPY: torch asks for a writable buffer; nothing is ever written
+            self._map = mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_COPY)
+        self.size = len(self._map)
+
+    def skip(self, n_bytes: int, what: str) -> int:
+        """Step over n_bytes; returns where they begin. Raises ModelError if the file ends before."""
+        start, end = self.offset, self.offset + n_bytes
+        if n_bytes < 0 or end > self.size:
+            raise damaged(self.path, f"{what} ends at byte {end}", f"at most {self.size}, the size of the file")
+        self.offset = end
+        return start
+
+    def take(self, code: str, what: str) -> int:
+        """One little-endian number of a struct code."""
+        start = self.skip(struct.calcsize("<" + code), what)
+        return int(struct.unpack_from("<" + code, self._map, start)[0])
+
+    def text(self, n_bytes: int, what: str) -> str:
+        start = self.skip(n_bytes, what)
+        try:
+            return self._map[start : start + n_bytes].decode()
+        except UnicodeDecodeError as e:
+            raise damaged(self.path, f"{what} is no text", "UTF-8") from e
+
+    def tensor(self, start: int, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        """The bytes from start as a tensor, copied only if they lie at an odd address."""
+        n = prod(shape)
+        if n == 0:
+            return torch.empty(shape, dtype=dtype)
+        if start % dtype.itemsize == 0:
+            return torch.frombuffer(self._map, dtype=dtype, count=n, offset=start).view(shape)
+        flat = torch.frombuffer(self._map, dtype=torch.uint8, count=n * dtype.itemsize, offset=start)
+        return flat.clone().view(dtype).view(shape)
+
+
+def check_heads(heads: Heads, dims: Dims, source: str) -> Heads:
+    """The same pairs. Raises ModelError if one of them lies outside the decoder."""
+    for i_layer, i_head in heads:
+        if not (0 <= i_layer < dims.n_text_layer and 0 <= i_head < dims.n_text_head):
+            raise ModelError(
+                f"{source}: alignment head ({i_layer}, {i_head}) was given, a layer below {dims.n_text_layer} and a "
+                f"head below {dims.n_text_head} were expected; leave them out to use the decoder's upper half"
+            )
+    return heads

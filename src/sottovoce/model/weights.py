@@ -1,0 +1,144 @@
+"""Weights from disk to modules: recognises the form, checks every tensor, fills the network. Fetches nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from sottovoce.errors import ModelError
+from sottovoce.model.ctranslate2 import is_ctranslate2, open_ctranslate2
+from sottovoce.model.dims import Dims
+from sottovoce.model.ggml import is_ggml, open_ggml
+from sottovoce.model.pt import is_torch, open_pt, read_torch
+from sottovoce.model.stored import Stored, check_heads, damaged
+from sottovoce.model.transformers import CONFIG, is_safetensors, open_transformers, shards
+from sottovoce.model.whisper import Whisper, sinusoids
+
+__all__ = ["dims_of", "load"]
+
+FORMS = "OpenAI .pt, Hugging Face safetensors or pytorch_model.bin, CTranslate2 model.bin, whisper.cpp ggml"
+FILES = (  # what a folder may hold, best first
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+    "model.bin",
+)
+POSITIONS = "encoder.positional_embedding"  # fixed, so that some files leave it out
+N_NAMED = 5  # names that a message lists before it counts the rest
+
+
+def load(
+    path: Path,
+    *,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+    alignment_heads: Sequence[tuple[int, int]] | None = None,
+) -> Whisper:
+    """The network with the weights of a file or folder, for inference.
+
+    alignment_heads: (layer, head) pairs; None: the file's own, else every head of the decoder's upper half.
+    Tensors are read one by one, so that memory holds one copy of the model and one tensor.
+    Raises ModelError if the form is unknown, if a tensor is missing, unexpected, of another shape or not finite,
+    or if the file ends early.
+    """
+    stored = _open(path)
+    model = _empty(stored.dims, path)
+    _fill(model, stored, path, torch.device(device), dtype)
+    heads = stored.heads if alignment_heads is None else tuple((i, j) for i, j in alignment_heads)
+    if heads is not None:
+        model.alignment_heads = check_heads(heads, stored.dims, str(path))
+    return model.requires_grad_(False).eval()
+
+
+def dims_of(path: Path) -> Dims:
+    """The dimensions in a file's header; no weight is read. Raises ModelError as load does."""
+    return _open(path).dims
+
+
+def _open(path: Path) -> Stored:
+    file = _file_of(path) if path.is_dir() else path
+    try:
+        with file.open("rb") as f:
+            head = f.read(32)
+    except OSError as e:
+        raise ModelError(
+            f"{path}: {e.strerror or e}; a file or folder with weights was expected; run `sottovoce models list`"
+        ) from e
+    if is_ggml(head):
+        return open_ggml(file)
+    if is_ctranslate2(head):
+        return open_ctranslate2(file)
+    if file.name.endswith(".index.json"):
+        return open_transformers(shards(file))
+    if is_safetensors(head):
+        return open_transformers((file,))
+    if is_torch(head):
+        content = read_torch(file) if (file.parent / CONFIG).is_file() else None
+        from_transformers = isinstance(content, dict) and "model_state_dict" not in content
+        return open_transformers((file,)) if from_transformers else open_pt(file)
+    if head[:4] == b"GGUF":
+        raise ModelError(f"{file}: a GGUF file was given, {FORMS} was expected; whisper.cpp's own ggml files will do")
+    raise damaged(file, f"it begins with {head[:8]!r}", FORMS)
+
+
+def _file_of(folder: Path) -> Path:
+    for name in FILES:
+        if (folder / name).is_file():
+            return folder / name
+    single = sorted([*folder.glob("*.pt"), *folder.glob("ggml-*.bin")])
+    if len(single) == 1:
+        return single[0]
+    if (folder / "adapter_config.json").is_file():
+        raise ModelError(
+            f"{folder}: an adapter was given, a whole model was expected; merge it into its base model first"
+        )
+    given = f"{len(single)} checkpoints ({single[0].name}, ...)" if single else "a folder without weights"
+    raise ModelError(
+        f"{folder}: {given} was given, one of {', '.join(FILES)} or a single file was expected; name the file"
+    )
+
+
+def _empty(dims: Dims, path: Path) -> Whisper:
+    """The network without storage: every tensor is on the meta device until it is filled."""
+    for kind in ("audio", "text"):
+        n_state, n_head = getattr(dims, f"n_{kind}_state"), getattr(dims, f"n_{kind}_head")
+        if n_state < 1 or n_head < 1 or n_state % n_head or n_state % 2:
+            raise damaged(path, f"n_{kind}_state is {n_state}, n_{kind}_head {n_head}", "a width that the heads divide")
+    with torch.device("meta"):
+        return Whisper(dims)
+
+
+def _fill(model: Whisper, stored: Stored, path: Path, device: torch.device, dtype: torch.dtype) -> None:
+    empty = model.state_dict()
+    _check_names(path, stored, sorted(set(empty) - set(stored.tensors) - {POSITIONS}), "missing")
+    _check_names(path, stored, sorted(set(stored.tensors) - set(empty)), "unexpected")
+    full: dict[str, Tensor] = {}
+    for name, slot in empty.items():
+        read = stored.tensors.get(name)
+        tensor = sinusoids(*slot.shape) if read is None else read()
+        if tensor.shape != slot.shape:
+            raise ModelError(
+                f"{path} ({stored.form}): {name} has shape {list(tensor.shape)}, {list(slot.shape)} was expected from "
+                "the model's dimensions; the file and its configuration do not belong together: "
+                "run `sottovoce models verify NAME`"
+            )
+        # a copy even where nothing changes: what stays mapped would break when the file is replaced
+        tensor = tensor.to(dtype, copy=True).contiguous()
+        if not tensor.sum(dtype=torch.float32).isfinite():
+            raise damaged(path, f"{name} holds values that are not finite in {dtype}", "finite weights")
+        full[name] = tensor.to(device)
+    model.load_state_dict(full, assign=True)
+
+
+def _check_names(path: Path, stored: Stored, names: list[str], what: str) -> None:
+    if names:
+        listed = ", ".join(names[:N_NAMED]) + (f" and {len(names) - N_NAMED} more" if len(names) > N_NAMED else "")
+        raise ModelError(
+            f"{path} ({stored.form}): {len(names)} {what} tensors: {listed}; exactly the tensors of a Whisper model of "
+            f"{stored.dims.n_audio_layer} + {stored.dims.n_text_layer} layers were expected. The file is incomplete or "
+            "of another architecture: run `sottovoce models verify NAME`"
+        )
