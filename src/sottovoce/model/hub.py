@@ -84,6 +84,7 @@ def _from_sources(name: str, card: Card | None, folder: Path, config: Config, on
             tried.append(f"{source}: {e}")
             continue
         store.write(folder, manifest)
+        shutil.rmtree(folder / store.PARTIAL, ignore_errors=True)  # what another source left half-way
         log.info("%s: served by %s (%s, %s)", name, manifest.source, manifest.form, manifest.revision or "no revision")
         files = _stored(folder, card)
         assert files is not None, "a manifest that was just written can be read"
@@ -107,10 +108,8 @@ def _from_source(
     if source == "folder":
         return folders.fetch(name, card, folder, config)
     if source == "hub":
-        repo = card.hub if card else name
-        if repo is None:
-            raise DownloadError("the hub has no repository for it")
-        return hfhub.fetch(name, repo, folder, config.revision, offline, on_progress)
+        repos = tuple(repo for repo in (card.hub, card.hub_ct2) if repo) if card else (name,)
+        return hfhub.fetch(name, repos, folder, config.revision, offline, on_progress)
     if offline:
         raise DownloadError("offline")
     if source == "openai":

@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 MANIFEST = "manifest.json"
 PARTIAL = ".partial"
 BLOCK_BYTES = 1 << 20
+SETTING = "model_dir (SOTTOVOCE_MODEL_DIR)"
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
@@ -167,34 +168,34 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turn a disk's refusal into an error that names the path and the remedy."""
+def writing(path: Path, setting: str = SETTING) -> Iterator[None]:
+    """Turn a disk's refusal into an error that names the path and the remedy. setting: what moves that folder."""
     try:
         yield
     except OSError as e:
         if e.errno in FULL:
-            raise full(path, e) from e
+            raise full(path, e, setting) from e
         if e.errno in CLOSED:
-            remedy = "let it be written, or choose another folder with model_dir (SOTTOVOCE_MODEL_DIR)"
+            remedy = f"let it be written, or choose another folder with {setting}"
             raise OutputError(f"{path}: the model's folder cannot be written ({e.strerror}); {remedy}") from e
         if e.errno in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
-            remedy = "move it away, or choose another folder with model_dir (SOTTOVOCE_MODEL_DIR)"
+            remedy = f"move it away, or choose another folder with {setting}"
             raise OutputError(f"{path}: something else than a folder is in the way ({e.strerror}); {remedy}") from e
         raise
 
 
-def full(path: Path, why: object) -> OutputError:
+def full(path: Path, why: object, setting: str = SETTING) -> OutputError:
     """The error of a disk without room."""
-    remedy = "free some space, or choose another folder with model_dir (SOTTOVOCE_MODEL_DIR)"
+    remedy = f"free some space, or choose another folder with {setting}"
     return OutputError(f"{path}: no room is left for the model there ({why}); {remedy}")
 
 
-def need(folder: Path, n_bytes: int) -> None:
+def need(folder: Path, n_bytes: int, setting: str = SETTING) -> None:
     """Raise OutputError now rather than after an hour's download, if the disk has no room for so much."""
     place = next(p for p in (folder, *folder.parents) if p.exists())
     free = shutil.disk_usage(place).free
     if free < n_bytes:
-        raise full(folder, f"{free / 1e9:.2f} GB are free, {n_bytes / 1e9:.2f} GB are needed")
+        raise full(folder, f"{free / 1e9:.2f} GB are free, {n_bytes / 1e9:.2f} GB are needed", setting)
 
 
 def settle(draft: Path, final: Path) -> None:
