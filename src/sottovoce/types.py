@@ -196,6 +196,9 @@ class Options:
     language: code or English name; None or "auto" detects it. temperature: one number, or the ladder to climb.
     Thresholds may be None (gate off). prompt text is given as text or token ids.
     clips: (start_s, end_s) pairs; an end of None is the end of the recording; empty: all of it.
+    hotwords: words to expect, given to every window as context. chunk_length: the longest window, seconds, at most 30.
+    multilingual: detect the language of every window. language_detection_segments: windows that may be listened to
+    until one language is more probable than language_detection_threshold. seed: of sampling at temperatures above 0.
     Source of names and defaults: openai/whisper transcribe.py, decoding.py:DecodingOptions (20250625).
     """
 
@@ -226,6 +229,11 @@ class Options:
     append_punctuations: str = APPEND_PUNCTUATIONS
     hallucination_silence_threshold: float | None = None
     clips: tuple[tuple[float, float | None], ...] = ()
+    hotwords: str | None = None
+    chunk_length: float = 30.0
+    multilingual: bool = False
+    language_detection_segments: int = 1
+    language_detection_threshold: float = 0.5
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -243,6 +251,10 @@ class Options:
         _check(self.no_repeat_ngram_size >= 0, "no_repeat_ngram_size", self.no_repeat_ngram_size, "0 or more", "pass 0")
         if self.max_tokens is not None:
             _check(self.max_tokens > 0, "max_tokens", self.max_tokens, "a whole number above 0", "leave it out")
+        good = 1 <= self.chunk_length <= 30
+        _check(good, "chunk_length", self.chunk_length, "seconds from 1 to 30", "leave it out")
+        n = self.language_detection_segments
+        _check(n >= 1, "language_detection_segments", n, "1 or more", "leave it out")
         last = 0.0
         for start, end in self.clips:
             good = start >= 0 and (end is None or end > start) and start >= last

@@ -1,0 +1,334 @@
+"""Whisper: recordings become transcripts. One flow, driven by threads or by an event loop, over one engine."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import os
+import weakref
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from typing import Any, TypeVar, overload
+
+import numpy as np
+
+from sottovoce.audio import decode
+from sottovoce.audio.decode import Source
+from sottovoce.config import Config
+from sottovoce.engine.device import Choice, choose, n_cpus
+from sottovoce.engine.engine import Engine
+from sottovoce.engine.loop import Loop
+from sottovoce.engine.rules import Vocabulary
+from sottovoce.engine.runner import Runner
+from sottovoce.errors import OptionError
+from sottovoce.flow import longform
+from sottovoce.flow.drive import Done, adrive, drive, drive_all
+from sottovoce.flow.protocol import Event, Flow, Heard, Known
+from sottovoce.model import hub, weights
+from sottovoce.text.formats import Transcript
+from sottovoce.text.languages import language_code
+from sottovoce.text.tokenizer import Tokenizer
+from sottovoce.types import Answer, Encode, Lane, Options, Segment, Sound, Task, Window
+
+log = logging.getLogger(__name__)
+
+K = TypeVar("K")
+N_ACTIVE = 32  # recordings of a list that are open at once: enough to fill the rows while some wait for fallback
+OnProgress = Callable[[float, float], None]
+
+
+class Whisper:
+    """A Whisper model, loaded once and kept, that transcribes any number of recordings, together where they come together.
+
+        model = Whisper("base")
+        print(model.transcribe("talk.mp3").text)
+
+    Calls may come from several threads; their windows share one batch. `close()` (or leaving a `with` block) gives the
+    memory back.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | None = None,
+        *,
+        device: str | None = None,
+        compute: str | None = None,
+        revision: str | None = None,
+        threads: int | None = None,
+        config: Config | None = None,
+        on_download: Callable[[int, int | None, str], None] | None = None,
+    ) -> None:
+        """Load a model, from this disk or from the first source that serves it.
+
+        model: a name (`sottovoce models list`), a Hugging Face repository id, a folder or a file; "base" if None.
+        device: auto, cpu, cuda, cuda:N, mps. compute: auto, float32, bfloat16, float16.
+        threads: CPU threads; 0: as many as this process may use. What is None comes from `config`, or its defaults.
+        on_download(n_done_bytes, n_all_bytes or None, source) is called while files are fetched.
+        Raises ModelError (DownloadError), ConfigError.
+        """
+        given = {"model": None if model is None else os.fspath(model), "device": device, "compute": compute}
+        self.config = (config or Config()).with_(**given, revision=revision, threads=threads)
+        self.choice: Choice = choose(self.config.device, self.config.compute)
+        log.info("computing on %s", self.choice.reason)
+        self.files = hub.fetch(self.config.model, self.config, on_download)
+        card = self.files.card
+        network = weights.load(
+            self.files.path,
+            device=self.choice.device,
+            dtype=self.choice.dtype,
+            alignment_heads=card.alignment_heads if card else None,
+        )
+        self.dims = network.dims
+        self._tokenizer = Tokenizer(self.dims.n_vocab)
+        t = self._tokenizer
+        vocabulary = Vocabulary(self.dims.n_vocab, t.eot, t.timestamp_begin, t.no_timestamps, t.no_speech)
+        runner = Runner(network, vocabulary, self.config.rows, self.config.threads or n_cpus())
+        self._loop = Loop(Engine(runner, t.sot, self.config.encode_windows))
+        self._checkpoint = longform.Checkpoint(self.dims.n_mels, self.dims.n_vocab, self.dims.n_text_ctx)
+        self._numbers = itertools.count()
+        self._close = weakref.finalize(self, self._loop.close)
+
+    # --- what it is -------------------------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """The model as it was asked for."""
+        return self.config.model
+
+    @property
+    def device(self) -> str:
+        return str(self.choice.device)
+
+    @property
+    def compute(self) -> str:
+        """Precision: float32, bfloat16 or float16."""
+        return self.choice.compute
+
+    @property
+    def is_multilingual(self) -> bool:
+        return self._tokenizer.multilingual
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """Codes of the languages that the model was trained on."""
+        return self._tokenizer.language_codes if self.is_multilingual else ("en",)
+
+    def close(self) -> None:
+        """Stop the engine and give the memory back. What still waits is answered with an EngineError. Idempotent."""
+        self._close()
+
+    def __enter__(self) -> Whisper:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # --- transcribe -------------------------------------------------------------------------------------------------
+
+    @overload
+    def transcribe(self, source: list[Source] | tuple[Source, ...], **options: Any) -> list[Transcript]: ...
+    @overload
+    def transcribe(self, source: Source, **options: Any) -> Transcript: ...
+    def transcribe(self, source: Any, **options: Any) -> Transcript | list[Transcript]:
+        """The transcript of a recording; of a list of recordings, the transcripts, decoded together.
+
+        source: a path, an http(s) URL, bytes, a binary file, or (N,) float32 samples at 16 kHz.
+        options: the fields of `Options`; `stream`, `channel` choose what is read of a file.
+        on_progress(position_s, duration_s) is called as windows end (one recording only).
+        Raises AudioError, OptionError, EngineError.
+        """
+        if isinstance(source, list | tuple):
+            return self._transcribe_list(source, options)
+        on_progress: OnProgress | None = options.pop("on_progress", None)
+        request = Request.of(options)
+        samples = self.load(source, request)
+        duration_s = len(samples) / 16_000
+        run = self._drive(self.flow(samples, request.options))
+        while True:
+            try:
+                event = next(run)
+            except StopIteration as end:
+                transcript: Transcript = end.value
+                return transcript
+            if on_progress is not None and isinstance(event, Known):
+                on_progress(event.position_s, duration_s)
+
+    def iter_segments(self, source: Source, **options: Any) -> Generator[Segment, None, Transcript]:
+        """Yield the segments of a recording as they are known; the generator's return value is the transcript."""
+        request = Request.of(options)
+        run = self._drive(self.flow(self.load(source, request), request.options))
+        while True:
+            try:
+                event = next(run)
+            except StopIteration as end:
+                transcript: Transcript = end.value
+                return transcript
+            if isinstance(event, Known):
+                yield from event.segments
+
+    async def atranscribe(self, source: Source, **options: Any) -> Transcript:
+        """As `transcribe` of one recording, without blocking the event loop. Cancelling frees its slots."""
+        request = Request.of(options)
+        samples = await asyncio.to_thread(self.load, source, request)
+        events: AsyncGenerator[Event | Transcript, None] = adrive(self.flow(samples, request.options), self._submit)
+        try:
+            async for event in events:
+                if isinstance(event, Transcript):
+                    return event
+        finally:
+            await events.aclose()
+        raise AssertionError("a flow ends with its transcript")
+
+    def transcribe_each(self, sources: Iterable[tuple[K, Source]], **options: Any) -> Iterator[tuple[K, Event | Done]]:
+        """Transcribe many recordings together; yield (key, event) as they are known and (key, Done) at each end.
+
+        A recording that fails ends with Done(error=...); the others go on. sources is read as places come free.
+        """
+        request = Request.of(options)
+
+        def flows() -> Iterator[tuple[K, Flow]]:
+            for key, source in sources:
+                yield key, self._opened(source, request)
+
+        return drive_all(flows(), self._submit, N_ACTIVE)
+
+    def detect_language(self, source: Source, **options: Any) -> Heard:
+        """The language of a recording: `.language` (code), `.probability`, `.probs` (by code)."""
+        request = Request.of(options)
+        samples = self.load(source, request)
+        flow = longform.detect_language(samples, request.options, self._checkpoint, self._mint())
+        return next(event for event in self._drive(flow) if isinstance(event, Heard))
+
+    # --- the pieces, for the surfaces above --------------------------------------------------------------------------
+
+    def load(self, source: Source, request: Request | None = None) -> np.ndarray:
+        """(N,) float32 samples at 16 kHz of a source, as far as the request needs them."""
+        request = request or Request()
+        return decode.load(source, stream=request.stream, channel=request.channel, end_s=request.end_s)
+
+    def flow(self, samples: np.ndarray, options: Options) -> Flow:
+        return longform.transcribe(samples, options, self._checkpoint, self._mint())
+
+    def events(self, flow: Flow) -> Generator[Event, None, Transcript]:
+        """Drive a flow in this thread."""
+        return self._drive(flow)
+
+    def ask(self, sound: Sound, ask: Any, key: str | None = None, lane: Lane = Lane.REQUEST) -> Future[Answer]:
+        """Put one question about one window to the engine. key: a name that `mint` gave, to stay with warm sound."""
+        key = key if key is not None and not isinstance(ask, Encode) else self._mint()
+        return self._submit(Window(key, sound, ask, key), lane)
+
+    def mint(self) -> str:
+        """A key that no other window has."""
+        return self._mint()
+
+    def tokenizer(self, language: str | None = None, task: str | None = None) -> Tokenizer:
+        return Tokenizer(self.dims.n_vocab, language, task)
+
+    def _mint(self) -> str:
+        return str(next(self._numbers))
+
+    def _submit(self, window: Window, lane: Lane = Lane.REQUEST) -> Future[Answer]:
+        return self._loop.submit(window, lane)
+
+    def _drive(self, flow: Flow) -> Generator[Event, None, Transcript]:
+        return drive(flow, self._submit)
+
+    def _opened(self, source: Source, request: Request) -> Flow:
+        """A flow that opens its recording itself, so that a file that cannot be read fails alone."""
+        return (yield from self.flow(self.load(source, request), request.options))
+
+    def _transcribe_list(self, sources: Sequence[Source], options: dict[str, Any]) -> list[Transcript]:
+        found: dict[int, Transcript] = {}
+        for i, said in self.transcribe_each(enumerate(sources), **options):
+            if isinstance(said, Done):
+                if said.error is not None:
+                    raise said.error
+                assert said.transcript is not None
+                found[i] = said.transcript
+        return [found[i] for i in range(len(sources))]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is read of a source, and how it is transcribed. end_s: nothing after it is read."""
+
+    options: Options = Options()
+    stream: int = 0
+    channel: int | None = None
+    end_s: float | None = None
+
+    @classmethod
+    def of(cls, given: dict[str, Any]) -> Request:
+        """From keywords, in any usual spelling. Raises OptionError for one that is unknown, or has a wrong value."""
+        values = dict(given)
+        reading = {name: values.pop(name) for name in ("stream", "channel", "end_s") if name in values}
+        known = {f.name for f in fields(Options)}
+        for name in values:
+            if name not in known:
+                near = get_close_matches(name, known, n=1)
+                hint = f"; did you mean {near[0]}?" if near else f"; known are {', '.join(sorted(known))}"
+                raise OptionError(f"{name}: there is no such option{hint}")
+        for name, as_value in _READERS.items():
+            if name in values:
+                values[name] = as_value(name, values[name])
+        return cls(Options(**values), **reading)
+
+
+def _ladder(name: str, given: Any) -> tuple[float, ...]:
+    return tuple(float(t) for t in given) if isinstance(given, Iterable) else (float(given),)
+
+
+def _task(name: str, given: Any) -> Task:
+    try:
+        return Task(given)
+    except ValueError as e:
+        raise OptionError(f"task: {given!r} was given, transcribe or translate was expected") from e
+
+
+def _language(name: str, given: Any) -> str | None:
+    return language_code(given)
+
+
+def _text(name: str, given: Any) -> Any:
+    return given if given is None or isinstance(given, str) else tuple(int(t) for t in given)
+
+
+def _ids(name: str, given: Any) -> tuple[int, ...]:
+    if given is None:
+        return ()
+    if isinstance(given, str):
+        given = [t for t in given.split(",") if t.strip()]
+    try:
+        return tuple(int(t) for t in given)
+    except (TypeError, ValueError) as e:
+        raise OptionError(f"{name}: {given!r} was given, token ids were expected; pass for example [-1]") from e
+
+
+def _clips(name: str, given: Any) -> tuple[tuple[float, float | None], ...]:
+    """Pairs as they are; a flat list or text of seconds (start, end, start, ...) as openai-whisper writes them."""
+    try:
+        if isinstance(given, str):
+            given = [float(t) for t in given.split(",") if t.strip()]
+        if all(isinstance(c, Sequence) for c in given):
+            return tuple((float(a), None if b is None else float(b)) for a, b in given)
+        flat: list[float | None] = [float(t) for t in given]
+    except (TypeError, ValueError) as e:
+        raise OptionError(f"{name}: {given!r} was given, seconds were expected; pass for example '0,10.5,60'") from e
+    if len(flat) % 2:
+        flat.append(None)
+    return tuple((a or 0.0, b) for a, b in zip(flat[::2], flat[1::2], strict=True))
+
+
+_READERS: dict[str, Callable[[str, Any], Any]] = {
+    "temperature": _ladder,
+    "task": _task,
+    "language": _language,
+    "initial_prompt": _text,
+    "prefix": _text,
+    "suppress_tokens": _ids,
+    "clips": _clips,
+}

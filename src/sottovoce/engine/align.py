@@ -1,0 +1,74 @@
+"""Cross-attention -> when each token is spoken: median filter, dynamic time warping. Knows tokens as numbers only.
+
+Source: openai/whisper timing.py:find_alignment; slow twins: tests/cpu/test_align.py.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def median_filter(x: Tensor, width: int) -> Tensor:
+    """Median over `width` (odd) neighbours along the last axis, edges reflected; x itself if it is too short."""
+    pad = width // 2
+    if x.shape[-1] <= pad:
+        return x
+    shape = x.shape
+    x = F.pad(x.reshape(1, -1, shape[-1]), (pad, pad), mode="reflect")
+    return x.unfold(-1, width, 1).sort().values[..., pad].reshape(shape)
+
+
+def attention_matrix(scores: Tensor, n_positions: int, qk_scale: float, medfilt_width: int) -> Tensor:
+    """(T, n_positions) how much each token looks at each audio position: heads normalised, smoothed and averaged.
+
+    scores: (n_heads, T, S) float32, before the softmax.
+    """
+    weights = (scores[:, :, :n_positions] * qk_scale).softmax(dim=-1)
+    std, mean = torch.std_mean(weights, dim=-2, keepdim=True, unbiased=False)
+    return median_filter((weights - mean) / std, medfilt_width).mean(dim=0)
+
+
+def dtw(cost: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The cheapest monotonic path through (T, S) costs, as (text indices, time indices).
+
+    Whole anti-diagonals at a time: a cell needs only the two diagonals before its own. Ties go the reference's way.
+    """
+    n, m = cost.shape
+    # skewed[i, d] = total[i, d - i]; column d is an anti-diagonal of the (n + 1, m + 1) table
+    total = np.full((n + m + 1, n + 1), np.inf, np.float32)
+    trace = np.full((n + m + 1, n + 1), -1, np.int8)
+    total[0, 0] = 0
+    for d in range(2, n + m + 1):
+        low, high = max(1, d - m), min(n, d - 1)
+        i = np.arange(low, high + 1)
+        c0, c1, c2 = total[d - 2, i - 1], total[d - 1, i - 1], total[d - 1, i]
+        step = np.where((c0 < c1) & (c0 < c2), 0, np.where((c1 < c0) & (c1 < c2), 1, 2))
+        best = np.choose(step, (c0, c1, c2))
+        total[d, i] = cost[i - 1, d - i - 1] + best
+        trace[d, i] = step
+    return _walk_back(trace, n, m)
+
+
+def _walk_back(trace: np.ndarray, n: int, m: int) -> tuple[np.ndarray, np.ndarray]:
+    i, j = n, m
+    path = []
+    while i > 0 or j > 0:
+        path.append((i - 1, j - 1))
+        step = 2 if i == 0 else 1 if j == 0 else trace[i + j, i]
+        if step != 2:
+            i -= 1
+        if step != 1:
+            j -= 1
+    text, time = np.array(path[::-1]).T
+    return text, time
+
+
+def token_jumps(matrix: np.ndarray) -> np.ndarray:
+    """Audio position at which each token begins. matrix: (T, S), high where a token is heard. Returns (T,) int64."""
+    text, time = dtw(-matrix.astype(np.float64))
+    begins = np.diff(text, prepend=text[0] - 1) > 0
+    starts: np.ndarray = time[begins]
+    return starts

@@ -1,0 +1,107 @@
+"""Which device, precision and number of threads: chosen once, with the reason. Knows no model."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from sottovoce.errors import ConfigError
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Where and how precisely to compute, and why."""
+
+    device: torch.device
+    dtype: torch.dtype
+    reason: str
+
+    @property
+    def compute(self) -> str:
+        return str(self.dtype).removeprefix("torch.")
+
+
+def choose(device: str = "auto", compute: str = "auto") -> Choice:
+    """CUDA before MPS before CPU; on each the fastest precision that loses no words.
+
+    Raises ConfigError if the device is not there, or does not know the precision.
+    """
+    where, why = _device(device)
+    if compute == "auto":
+        dtype, why_dtype = _dtype(where)
+    else:
+        dtype, why_dtype = DTYPES[compute], "as asked"
+    if where.type == "cpu" and dtype is torch.float16:
+        raise ConfigError(
+            "compute: float16 was given, but CPUs compute float16 slowly and with overflow; use bfloat16 or float32"
+        )
+    return Choice(where, dtype, f"{where}: {why}; {str(dtype).removeprefix('torch.')}: {why_dtype}")
+
+
+def _device(name: str) -> tuple[torch.device, str]:
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda"), f"CUDA answers ({torch.cuda.get_device_name()})"
+        if torch.backends.mps.is_available():
+            return torch.device("mps"), "Metal answers, CUDA does not"
+        return torch.device("cpu"), "no CUDA device and no Metal answer"
+    kind = name.split(":")[0]
+    if kind == "cuda":
+        n = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        index = int(name.split(":")[1]) if ":" in name else 0
+        if index >= n:
+            built = "is built without CUDA" if torch.version.cuda is None else f"finds {n} CUDA devices"
+            raise ConfigError(
+                f"device: {name} was given, but torch {torch.__version__} {built}; use --device cpu or auto"
+            )
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError("device: mps was given, but Metal does not answer on this machine; use --device cpu or auto")
+    return torch.device(name), "as asked"
+
+
+def _dtype(device: torch.device) -> tuple[torch.dtype, str]:
+    if device.type == "cuda":
+        major, minor = torch.cuda.get_device_capability(device)
+        if major >= 8:
+            return torch.bfloat16, f"compute capability {major}.{minor} has tensor cores for it, without overflow"
+        if (major, minor) >= (5, 3):
+            return torch.float16, f"compute capability {major}.{minor} has no fast bfloat16"
+        return torch.float32, f"compute capability {major}.{minor} has no fast half precision"
+    if device.type == "mps":
+        return torch.float16, "Metal's fastest"
+    found = instruction_sets()
+    for name in ("AMX", "AVX512_BF16"):
+        if name in found:
+            return torch.bfloat16, f"this CPU multiplies it in hardware ({name})"
+    return torch.float32, "this CPU has neither AMX nor AVX512_BF16"
+
+
+def instruction_sets() -> tuple[str, ...]:
+    """What this CPU offers of AVX2, AVX512, AVX512_BF16 and AMX, as torch sees it (ONEDNN_MAX_CPU_ISA respected)."""
+    level = torch.backends.cpu.get_cpu_capability()
+    found = []
+    if level in ("AVX2", "AVX512"):
+        found.append("AVX2")
+    if level == "AVX512":
+        found.append("AVX512")
+    cap = os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper()
+    if (torch.cpu._is_avx512_bf16_supported() and cap in ("", "ALL", "DEFAULT")) or "BF16" in cap or "AMX" in cap:
+        found.append("AVX512_BF16")
+    if torch.cpu._is_amx_tile_supported() and (cap in ("", "ALL", "DEFAULT") or "AMX" in cap):
+        found.append("AMX")
+    return tuple(found)
+
+
+def n_cpus() -> int:
+    """CPUs that this process may use: affinity and the container's quota, whichever is less."""
+    n = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+    except (OSError, ValueError):
+        return n
+    return n if quota == "max" else max(1, min(n, int(int(quota) / int(period) + 0.5)))

@@ -1,0 +1,154 @@
+"""The heart: step() schedules, runs and updates. Synchronous and single-threaded; loop.py gives it a thread."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from sottovoce.engine.runner import Runner
+from sottovoce.engine.sampler import conclude
+from sottovoce.engine.scheduler import Plan, Scheduler
+from sottovoce.engine.sequence import Sequence, Status
+from sottovoce.engine.slots import Rows, Slots
+from sottovoce.errors import EngineError, OptionError
+from sottovoce.types import Align, Answer, Decode, Detect, Encode, Lane, Window
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a window: exactly one of answer and error is set."""
+
+    sequence: Sequence
+    answer: Answer | None = None
+    error: Exception | None = None
+
+
+class Engine:
+    """Decodes windows together. sot: the id of <|startoftranscript|>."""
+
+    def __init__(self, runner: Runner, sot: int, encode_windows: int = 4) -> None:
+        self.runner = runner
+        self.sot = sot
+        self.scheduler = Scheduler(Slots(runner.n_slots), Rows(runner.n_rows), encode_windows)
+
+    @property
+    def idle(self) -> bool:
+        return self.scheduler.idle
+
+    def begin(self) -> None:
+        """Called once, on the thread that will step."""
+        self.runner.begin()
+
+    def admit(self, window: Window) -> None:
+        """Raise OptionError if this engine could never decode the window. Any thread may ask."""
+        ask = window.ask
+        if isinstance(ask, Decode):
+            if ask.search.n_rows > self.runner.n_rows:
+                raise OptionError(
+                    f"beam_size or best_of: {ask.search.n_rows} was given, at most {self.runner.n_rows} rows decode "
+                    f"together here; pass less, or raise `rows` (--rows, SOTTOVOCE_ROWS)"
+                )
+            if not 0 < len(ask.prompt) < self.runner.model.dims.n_text_ctx:
+                raise OptionError(
+                    f"prompt: {len(ask.prompt)} tokens were given, 1 to {self.runner.model.dims.n_text_ctx - 1} were "
+                    "expected; shorten initial_prompt, hotwords or prefix"
+                )
+
+    def add(self, window: Window, lane: Lane) -> Sequence:
+        sequence = Sequence(window, lane)
+        self.scheduler.add(sequence)
+        return sequence
+
+    def withdraw(self, sequence: Sequence) -> None:
+        """Its asker has left."""
+        self.runner.release(sequence)
+        self.scheduler.withdraw(sequence)
+
+    def step(self) -> list[Outcome]:
+        """One round for everybody who can run: encode, begin, one token a row. Returns what has ended."""
+        plan = self.scheduler.schedule()
+        outcomes = self._encode(plan)
+        started = [s for s in plan.start if s.status is Status.RUNNING]
+        outcomes += self._answer_at_once(started)
+        return outcomes + self._decode(started, plan)
+
+    def check(self) -> None:
+        """Raise AssertionError if anything has leaked."""
+        self.scheduler.check()
+
+    def _encode(self, plan: Plan) -> list[Outcome]:
+        cold = [s for s in plan.encode if not isinstance(s.window.ask, Encode)]
+        if not cold:
+            return []
+        try:
+            with torch.inference_mode():
+                self.runner.encode(cold)
+        except Exception as e:  # whatever the device raises, the askers are told and the slots are not trusted
+            slots = {s.slot for s in cold}
+            for slot in slots:
+                self.scheduler.slots.forget(slot)
+            return self._fail([s for s in plan.start if s.slot in slots], e)
+        return []
+
+    def _answer_at_once(self, started: list[Sequence]) -> list[Outcome]:
+        """Questions that need no token after token."""
+        detect = [s for s in started if isinstance(s.window.ask, Detect)]
+        outcomes = self._finish(detect, lambda: self.runner.detect(detect, self.sot)) if detect else []
+        for sequence in started:
+            match sequence.window.ask:
+                case Align():
+                    outcomes += self._finish([sequence], lambda s=sequence: [self.runner.align(s)])
+                case Encode():
+                    # its slot holds nothing that another window could use
+                    self.scheduler.slots.forget(sequence.slot)
+                    outcomes += self._finish([sequence], lambda s=sequence: [self.runner.encoded(s)])
+        return outcomes
+
+    def _decode(self, started: list[Sequence], plan: Plan) -> list[Outcome]:
+        new = [s for s in started if isinstance(s.window.ask, Decode)]
+        old = sorted((s for s in plan.running if s.status is Status.RUNNING), key=lambda s: s.slot)
+        everybody = new + old
+        if not everybody:
+            return []
+        try:
+            with torch.inference_mode():
+                logits = [self.runner.prefill(new)] if new else []
+                logits += [self.runner.decode(old)] if old else []
+                ended = self.runner.sample(everybody, torch.cat(logits))
+        except Exception as e:
+            return self._fail(everybody, e)
+        outcomes = []
+        for sequence, done in zip(everybody, ended, strict=True):
+            if done:
+                self._drop(sequence)
+                outcomes.append(Outcome(sequence, conclude(sequence, self.runner.vocabulary.eot)))
+        return outcomes
+
+    def _finish(self, sequences: list[Sequence], run: Callable[[], list[Answer]]) -> list[Outcome]:
+        try:
+            with torch.inference_mode():
+                answers = run()
+        except Exception as e:
+            return self._fail(sequences, e)
+        for sequence in sequences:
+            self._drop(sequence)
+        return [Outcome(s, answer) for s, answer in zip(sequences, answers, strict=True)]
+
+    def _fail(self, sequences: list[Sequence], cause: Exception) -> list[Outcome]:
+        log.error("a step failed; %d windows are answered with its error", len(sequences), exc_info=cause)
+        outcomes = []
+        for sequence in sequences:
+            self._drop(sequence)
+            error = EngineError(f"the device failed while decoding: {type(cause).__name__}: {cause}")
+            error.__cause__ = cause
+            outcomes.append(Outcome(sequence, error=error))
+        return outcomes
+
+    def _drop(self, sequence: Sequence) -> None:
+        self.runner.release(sequence)
+        self.scheduler.finish(sequence)

@@ -1,0 +1,121 @@
+"""The one thread that steps the engine: submit() -> Future; cancelling the future withdraws the window."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from concurrent.futures import Future
+from typing import Protocol
+
+from sottovoce.engine.engine import Outcome
+from sottovoce.engine.sequence import Sequence
+from sottovoce.errors import EngineError
+from sottovoce.types import Answer, Lane, Window
+
+log = logging.getLogger(__name__)
+
+
+class Steps(Protocol):
+    """What a loop needs of an engine."""
+
+    @property
+    def idle(self) -> bool: ...
+    def begin(self) -> None: ...
+    def admit(self, window: Window) -> None: ...
+    def add(self, window: Window, lane: Lane) -> Sequence: ...
+    def withdraw(self, sequence: Sequence) -> None: ...
+    def step(self) -> list[Outcome]: ...
+    def check(self) -> None: ...
+
+
+class Loop:
+    """Runs one engine on a thread of its own. Every future ends in an answer or a named error, also on shutdown."""
+
+    def __init__(self, engine: Steps, name: str = "sottovoce-engine") -> None:
+        self.engine = engine
+        self._wake = threading.Condition()
+        self._inbox: deque[tuple[Window, Lane, Future[Answer]]] = deque()
+        self._futures: dict[Sequence, Future[Answer]] = {}
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def submit(self, window: Window, lane: Lane = Lane.REQUEST) -> Future[Answer]:
+        """Queue a window. `future.cancel()` withdraws it: its slot is free at the next step.
+
+        Raises OptionError if the engine could never decode it, EngineError if the loop is closed.
+        """
+        self.engine.admit(window)
+        future: Future[Answer] = Future()
+        with self._wake:
+            if self._closing:
+                raise EngineError("the engine is closed; make a new Whisper to decode on")
+            self._inbox.append((window, lane, future))
+            self._wake.notify()
+        return future
+
+    def close(self) -> None:
+        """Stop after the current step; whoever still waits is answered with an EngineError. Idempotent."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            self.engine.begin()
+            while self._take_inbox():
+                self._withdraw_cancelled()
+                for outcome in self.engine.step():
+                    self._answer(outcome)
+                if self.engine.idle:
+                    self.engine.check()
+        except BaseException as e:
+            log.exception("the engine's loop has died")
+            self._abandon(EngineError(f"the engine's loop has died: {type(e).__name__}: {e}"), e)
+            if not isinstance(e, Exception):
+                raise
+        else:
+            self._abandon(EngineError("the engine was closed while the window waited"), None)
+
+    def _take_inbox(self) -> bool:
+        """Move what was submitted to the engine; sleep while there is nothing to do. False when it is time to go."""
+        with self._wake:
+            while not self._inbox and self.engine.idle and not self._closing:
+                self._wake.wait()
+            if self._closing:
+                return False
+            arrived = list(self._inbox)
+            self._inbox.clear()
+        for window, lane, future in arrived:
+            if not future.cancelled():
+                self._futures[self.engine.add(window, lane)] = future
+        return True
+
+    def _withdraw_cancelled(self) -> None:
+        for sequence in [s for s, future in self._futures.items() if future.cancelled()]:
+            del self._futures[sequence]
+            self.engine.withdraw(sequence)
+
+    def _answer(self, outcome: Outcome) -> None:
+        future = self._futures.pop(outcome.sequence)
+        if not future.set_running_or_notify_cancel():
+            return
+        if outcome.error is not None:
+            future.set_exception(outcome.error)
+        else:
+            assert outcome.answer is not None, "an outcome is an answer or an error"
+            future.set_result(outcome.answer)
+
+    def _abandon(self, error: EngineError, cause: BaseException | None) -> None:
+        with self._wake:
+            self._closing = True
+            waiting = [future for _, _, future in self._inbox] + list(self._futures.values())
+            self._inbox.clear()
+        error.__cause__ = cause
+        for future in waiting:
+            if future.set_running_or_notify_cancel():
+                future.set_exception(error)
+        self._futures.clear()

@@ -1,0 +1,151 @@
+"""Whisper's rules about the next token, as masks over (rows, vocabulary). Knows ids, not text; never loops over rows.
+
+State is per row and lives on the device: int64 and bool tensors of length n_rows, written in place.
+Source: openai/whisper decoding.py (SuppressBlank, SuppressTokens, ApplyTimestampRules); slow twin: tests/cpu/test_rules.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Seq
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sottovoce.types import Decode
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """The ids that rules and searches need. timestamps begin at `timestamp_begin` and reach to the end."""
+
+    n_vocab: int
+    eot: int
+    timestamp_begin: int
+    no_timestamps: int
+    no_speech: int
+
+
+class RuleBook:
+    """The rules in force on each row, and what they must remember of it."""
+
+    def __init__(self, vocabulary: Vocabulary, n_rows: int, n_text_ctx: int, device: torch.device) -> None:
+        self.vocabulary = v = vocabulary
+        self.device = device
+        self._masks: dict[tuple[int, ...], int] = {}  # suppressed ids -> line of the table
+        self._table = torch.zeros(0, v.n_vocab, dtype=torch.bool, device=device)
+        self._no_initial = v.n_vocab  # an initial limit that limits nothing
+        self._always = self._rows(n_rows)
+        self._first = self._rows(n_rows)
+        self._timestamps = torch.zeros(n_rows, dtype=torch.bool, device=device)
+        self._max_initial = self._rows(n_rows)
+        self._n_sampled = self._rows(n_rows)
+        self._last_is_time = torch.zeros(n_rows, dtype=torch.bool, device=device)
+        self._before_is_time = torch.ones(n_rows, dtype=torch.bool, device=device)
+        self._last_time = self._rows(n_rows)
+        self._history = torch.zeros(n_rows, n_text_ctx, dtype=torch.int64, device=device)
+        self._penalty = torch.ones(n_rows, device=device)
+        self._ngram = self._rows(n_rows)
+        self._ids = torch.arange(v.n_vocab, device=device)
+        self._is_time = self._ids >= v.timestamp_begin
+        # which optional rules any row has ever needed: host-side, so that asking costs no sync
+        self._repeats = False
+
+    def _rows(self, n_rows: int) -> Tensor:
+        return torch.zeros(n_rows, dtype=torch.int64, device=self.device)
+
+    def reset_(self, rows: Seq[int], ask: Decode) -> None:
+        """These rows begin a new sequence under the rules of `ask`."""
+        r, v = list(rows), self.vocabulary
+        self._always[r] = self._mask(ask.rules.suppress)
+        self._first[r] = self._mask(ask.rules.suppress + ask.rules.suppress_first)
+        self._timestamps[r] = ask.rules.timestamps
+        limit = ask.rules.max_initial
+        self._max_initial[r] = self._no_initial if limit is None else v.timestamp_begin + limit
+        self._n_sampled[r] = 0
+        self._last_is_time[r] = False
+        self._before_is_time[r] = True
+        self._last_time[r] = v.timestamp_begin - 1
+        self._penalty[r] = ask.search.repetition_penalty
+        self._ngram[r] = ask.search.no_repeat_ngram_size
+        self._repeats |= ask.search.repetition_penalty != 1 or ask.search.no_repeat_ngram_size > 0
+
+    def apply_(self, logits: Tensor, rows: Tensor) -> None:
+        """Set what may not follow to -inf. logits: (R, V) float32; rows: (R,) int64, which row each line is."""
+        fresh = self._n_sampled[rows] == 0
+        if self._repeats:
+            self._apply_repeats_(logits, rows)
+        which = torch.where(fresh, self._first[rows], self._always[rows])
+        banned = self._table[which]  # (R, V)
+        timed = self._timestamps[rows]
+        banned |= timed[:, None] & self._banned_by_grammar(rows, fresh)
+        logits.masked_fill_(banned, -torch.inf)
+        # if all timestamps together are more probable than any text token, it must be a timestamp
+        logprobs = torch.log_softmax(logits, dim=-1)
+        begin = self.vocabulary.timestamp_begin
+        time = logprobs[:, begin:].logsumexp(dim=-1)
+        must = timed & (time > logprobs[:, :begin].amax(dim=-1))
+        logits[:, :begin].masked_fill_(must[:, None], -torch.inf)
+
+    def update_(self, tokens: Tensor, rows: Tensor) -> None:
+        """Remember what was sampled. tokens, rows: (R,) int64."""
+        n = self._n_sampled[rows]
+        is_time = tokens >= self.vocabulary.timestamp_begin
+        self._history[rows, n] = tokens
+        self._before_is_time[rows] = torch.where(n == 0, True, self._last_is_time[rows])
+        self._last_is_time[rows] = is_time
+        self._last_time[rows] = torch.where(is_time, tokens, self._last_time[rows])
+        self._n_sampled[rows] = n + 1
+
+    def copy_rows_(self, targets: Seq[int], sources: Seq[int]) -> None:
+        """Row targets[i] continues the sequence of row sources[i]."""
+        if list(targets) == list(sources):
+            return
+        to, of = list(targets), list(sources)
+        for state in (self._n_sampled, self._last_is_time, self._before_is_time, self._last_time, self._history):
+            state[to] = state[of]
+
+    def _banned_by_grammar(self, rows: Tensor, fresh: Tensor) -> Tensor:
+        """(R, V) of what the grammar of timestamps forbids: pairs, never backwards, first of all and not too late."""
+        v = self.vocabulary
+        last, before = self._last_is_time[rows][:, None], self._before_is_time[rows][:, None]
+        banned = (self._ids == v.no_timestamps).expand(len(rows), -1) | (last & before & self._is_time)
+        banned |= last & ~before & (self._ids < v.eot)
+        # times do not decrease, and a segment that is being closed has a length
+        floor = self._last_time[rows][:, None] + (~(last & ~before)).long()
+        banned |= self._is_time & (self._ids < floor)
+        banned |= fresh[:, None] & (~self._is_time | (self._ids > self._max_initial[rows][:, None]))
+        return banned
+
+    def _apply_repeats_(self, logits: Tensor, rows: Tensor) -> None:
+        history, n = self._history[rows], self._n_sampled[rows]  # (R, T), (R,)
+        seen = torch.arange(history.shape[1], device=self.device) < n[:, None]
+        # a repeated token's score is divided where positive, multiplied where negative (Keskar et al. 2019)
+        padded = torch.where(seen, history, self.vocabulary.n_vocab)
+        mark = torch.zeros(len(rows), self.vocabulary.n_vocab + 1, dtype=torch.bool, device=self.device)
+        mark = mark.scatter_(1, padded, True)[:, :-1]
+        penalty = self._penalty[rows][:, None]
+        logits.copy_(torch.where(mark, torch.where(logits > 0, logits / penalty, logits * penalty), logits))
+        for size in self._ngram[rows].unique().tolist():  # sync: only where a caller asked for this rule
+            if size:
+                self._ban_ngrams_(logits, history, n, self._ngram[rows] == size, int(size))
+
+    def _ban_ngrams_(self, logits: Tensor, history: Tensor, n: Tensor, on: Tensor, size: int) -> None:
+        """A token that would complete an n-gram for the second time is banned on the rows where the rule is on."""
+        tail_at = (n[:, None] - (size - 1) + torch.arange(size - 1, device=self.device)).clamp(min=0)
+        tail = history.gather(1, tail_at)  # (R, size - 1)
+        grams = history.unfold(1, size, 1)  # (R, T - size + 1, size)
+        starts = torch.arange(grams.shape[1], device=self.device)
+        whole = starts[None] + size <= n[:, None]
+        hit = (grams[..., :-1] == tail[:, None]).all(-1) & whole & on[:, None]
+        banned = torch.where(hit, grams[..., -1], self.vocabulary.n_vocab)
+        mark = torch.zeros(len(n), self.vocabulary.n_vocab + 1, dtype=torch.bool, device=self.device)
+        logits.masked_fill_(mark.scatter_(1, banned, True)[:, :-1], -torch.inf)
+
+    def _mask(self, ids: tuple[int, ...]) -> int:
+        if ids not in self._masks:
+            line = torch.zeros(1, self.vocabulary.n_vocab, dtype=torch.bool, device=self.device)
+            line[0, list(ids)] = True
+            self._masks[ids] = len(self._table)
+            self._table = torch.cat([self._table, line])
+        return self._masks[ids]

@@ -1,0 +1,147 @@
+"""Filtered logits -> tokens: greedy, temperature, beam search with patience, best of n. Knows no model and no rule.
+
+The device proposes for all rows at once (`propose`, one copy to the host a step); the host decides per sequence.
+Source: openai/whisper decoding.py (GreedyDecoder, BeamSearchDecoder, MaximumLikelihoodRanker); slow twin:
+tests/cpu/test_sampler.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Seq
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sottovoce.engine.sequence import Sequence
+from sottovoce.types import Decode, Decoded, Search
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """tokens, logprobs: (R, K) int64 and float32 on the host, the best first; K = 1 where nothing searches by beam."""
+
+    tokens: np.ndarray
+    logprobs: np.ndarray
+
+
+def propose(logits: Tensor, groups: Seq[tuple[Search, int]], generators: Seq[torch.Generator | None]) -> Proposal:
+    """What each row may continue with. logits: (R, V) float32; groups: (search, n_rows) in the order of the rows.
+
+    generators: one per group, None where nothing is drawn; a group's draw does not depend on its neighbours.
+    """
+    logprobs = torch.log_softmax(logits, dim=-1)
+    widest = max((s.beam_size for s, _ in groups if _is_beam(s)), default=0)
+    n = widest + 1 if widest else 1
+    values, tokens = logprobs.topk(n, dim=-1) if widest else logprobs.max(dim=-1, keepdim=True)
+    row = 0
+    for (search, n_rows), generator in zip(groups, generators, strict=True):
+        if search.temperature > 0:
+            lines = slice(row, row + n_rows)
+            probs = torch.softmax(logits[lines] / search.temperature, dim=-1)
+            drawn = torch.multinomial(probs, 1, generator=generator)
+            tokens[lines, :1] = drawn
+            values[lines, :1] = logprobs[lines].gather(1, drawn)
+        row += n_rows
+    return Proposal(tokens.cpu().numpy(), values.cpu().numpy())  # sync
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a sequence does next. tokens: one per row; sources: index of the row that each row continues."""
+
+    tokens: list[int]
+    sources: list[int]
+    done: bool
+
+
+def advance(sequence: Sequence, tokens: np.ndarray, logprobs: np.ndarray, eot: int) -> Step:
+    """Take the proposals of a sequence's rows, (n_rows, K) each, and append them to it."""
+    assert isinstance(sequence.window.ask, Decode)
+    if _is_beam(sequence.window.ask.search):
+        return _advance_beams(sequence, tokens, logprobs, eot)
+    chosen = []
+    for i, trace in enumerate(sequence.tokens):
+        ended = bool(trace) and trace[-1] == eot
+        token = eot if ended else int(tokens[i, 0])
+        if not ended:
+            sequence.sums[i] += logprobs[i, 0]
+        trace.append(token)
+        sequence.logprobs[i].append(float(logprobs[i, 0]))
+        chosen.append(token)
+    return Step(chosen, list(range(len(chosen))), all(token == eot for token in chosen))
+
+
+def _advance_beams(sequence: Sequence, tokens: np.ndarray, logprobs: np.ndarray, eot: int) -> Step:
+    assert isinstance(sequence.window.ask, Decode)
+    search = sequence.window.ask.search
+    n_beams, n_wanted = search.beam_size, round(search.beam_size * search.patience)
+    scores: dict[tuple[int, ...], float] = {}
+    sources: dict[tuple[int, ...], tuple[int, float]] = {}
+    for i, trace in enumerate(sequence.tokens):
+        for token, logprob in zip(tokens[i, : n_beams + 1], logprobs[i, : n_beams + 1], strict=True):
+            hypothesis = (*trace, int(token))
+            scores[hypothesis] = float(sequence.sums[i] + logprob)  # float32, as the reference adds
+            sources[hypothesis] = (i, float(logprob))
+    ended, kept = [], []
+    for hypothesis in sorted(scores, key=lambda h: scores[h], reverse=True):
+        if hypothesis[-1] == eot:
+            ended.append(hypothesis)
+        else:
+            kept.append(hypothesis)
+            if len(kept) == n_beams:
+                break
+    old_logprobs = sequence.logprobs
+    for hypothesis in ended:
+        if len(sequence.finished) >= n_wanted:
+            break
+        i, logprob = sources[hypothesis]
+        sequence.finished[hypothesis] = (scores[hypothesis], (*old_logprobs[i], logprob))
+    while len(kept) < n_beams:  # fewer tokens are allowed than there are beams: the last hypothesis stands twice
+        kept.append(kept[-1] if kept else (*sequence.tokens[0], eot))
+    rows = [sources.get(h, (0, 0.0)) for h in kept]
+    sequence.sums = np.array([scores.get(h, -np.inf) for h in kept], np.float32)
+    sequence.tokens = [list(h) for h in kept]
+    sequence.logprobs = [[*old_logprobs[i], logprob] for i, logprob in rows]
+    return Step([h[-1] for h in kept], [i for i, _ in rows], len(sequence.finished) >= n_wanted)
+
+
+def conclude(sequence: Sequence, eot: int) -> Decoded:
+    """The best hypothesis of a sequence that has ended, or reached its limit."""
+    assert isinstance(sequence.window.ask, Decode)
+    search = sequence.window.ask.search
+    hypotheses: list[tuple[tuple[int, ...], float, tuple[float, ...]]]
+    if _is_beam(search):
+        finished = dict(sequence.finished)
+        if len(finished) < search.beam_size:
+            for i in list(np.argsort(sequence.sums))[::-1]:
+                finished[(*sequence.tokens[i], eot)] = (float(sequence.sums[i]), tuple(sequence.logprobs[i]))
+                if len(finished) >= search.beam_size:
+                    break
+        hypotheses = [(tokens, score, logprobs) for tokens, (score, logprobs) in finished.items()]
+    else:
+        rows = zip(sequence.tokens, sequence.sums, sequence.logprobs, strict=True)
+        hypotheses = [((*tokens, eot), float(score), tuple(logprobs)) for tokens, score, logprobs in rows]
+    texts = [tokens[: tokens.index(eot)] for tokens, _, _ in hypotheses]
+    ranks = [score / _length(len(t), search) for t, (_, score, _) in zip(texts, hypotheses, strict=True)]
+    best = int(np.argmax(ranks))
+    tokens, score, logprobs = texts[best], hypotheses[best][1], hypotheses[best][2]
+    return Decoded(
+        tokens=tokens,
+        avg_logprob=score / (len(tokens) + 1),
+        no_speech_prob=sequence.no_speech_prob,
+        temperature=search.temperature,
+        logprobs=logprobs[: len(tokens)],
+    )
+
+
+def _length(n_tokens: int, search: Search) -> float:
+    """What a score is divided by, so that long hypotheses are not punished for their length."""
+    if search.length_penalty is None:
+        return max(n_tokens, 1e-9)  # an empty hypothesis ranks as it does where 0 divides: last, unless alone
+    return float(((5 + n_tokens) / 6) ** search.length_penalty)
+
+
+def _is_beam(search: Search) -> bool:
+    return search.temperature == 0 and search.beam_size > 1

@@ -1,0 +1,123 @@
+"""Who runs next: lanes, fairness, admission to slots and rows. No tensor, no thread, no clock."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from dataclasses import dataclass
+
+from sottovoce.engine.sequence import Sequence, Status
+from sottovoce.engine.slots import Rows, Slots
+from sottovoce.types import Lane
+
+TURN_OF_THE_LAST = 8  # every 8th admission goes to the lowest lane that waits, so that BATCH never starves
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One step's work. encode: cold sounds, one per slot. start: newly admitted. running: those that decode on."""
+
+    encode: tuple[Sequence, ...]
+    start: tuple[Sequence, ...]
+    running: tuple[Sequence, ...]
+
+    @property
+    def empty(self) -> bool:
+        return not (self.start or self.running)
+
+
+class Scheduler:
+    """Admits waiting sequences to free slots and rows. Inside a lane flows take turns, window by window."""
+
+    def __init__(self, slots: Slots, rows: Rows, encode_windows: int) -> None:
+        self.slots = slots
+        self.rows = rows
+        self.encode_windows = encode_windows
+        self.running: list[Sequence] = []
+        self._waiting: dict[Lane, OrderedDict[str, deque[Sequence]]] = {lane: OrderedDict() for lane in Lane}
+        self._n_admitted = 0
+
+    @property
+    def n_waiting(self) -> int:
+        return sum(len(queue) for flows in self._waiting.values() for queue in flows.values())
+
+    @property
+    def idle(self) -> bool:
+        return not self.running and not self.n_waiting
+
+    def add(self, sequence: Sequence) -> None:
+        assert sequence.n_rows <= self.rows.n, "the door refuses a window that needs more rows than there are"
+        self._waiting[sequence.lane].setdefault(sequence.window.flow, deque()).append(sequence)
+
+    def withdraw(self, sequence: Sequence) -> None:
+        """Its asker has left: it is neither waiting nor running any more, and its places are free."""
+        if sequence.status is Status.WAITING:
+            flows = self._waiting[sequence.lane]
+            queue = flows[sequence.window.flow]
+            queue.remove(sequence)
+            if not queue:
+                del flows[sequence.window.flow]
+            sequence.status = Status.DONE
+        elif sequence.status is Status.RUNNING:
+            self.finish(sequence)
+
+    def schedule(self) -> Plan:
+        """Admit while slots, rows and the encoder's budget last; a head that does not fit holds its lane back."""
+        running = tuple(self.running)
+        encode: list[Sequence] = []
+        start: list[Sequence] = []
+        blocked: set[Lane] = set()
+        while (lane := self._next_lane(blocked)) is not None:
+            sequence = next(iter(self._waiting[lane].values()))[0]
+            if not self._fits(sequence, len(encode)):
+                blocked.add(lane)
+                if sequence.n_rows > self.rows.n_free:
+                    break  # rows that come free are kept for it, or a wide beam would wait for ever
+                continue
+            self._admit(sequence)
+            start.append(sequence)
+            if sequence.cold:
+                encode.append(sequence)
+        return Plan(tuple(encode), tuple(start), running)
+
+    def finish(self, sequence: Sequence) -> None:
+        """Give its slot and rows back; the slot remembers."""
+        self.running.remove(sequence)
+        self.slots.release(sequence.slot)
+        self.rows.release(sequence.rows)
+        sequence.status = Status.DONE
+
+    def check(self) -> None:
+        """Raise AssertionError if a pool has leaked."""
+        self.slots.check()
+        self.rows.check(sum(len(s.rows) for s in self.running))
+        held = {s.slot for s in self.running}
+        assert self.slots.n_held == len(held), f"{self.slots.n_held} slots held, {len(held)} in use"
+
+    def _next_lane(self, blocked: set[Lane]) -> Lane | None:
+        waiting = [lane for lane in Lane if self._waiting[lane] and lane not in blocked]
+        if not waiting:
+            return None
+        last_has_turn = self._n_admitted % TURN_OF_THE_LAST == TURN_OF_THE_LAST - 1
+        return waiting[-1] if last_has_turn else waiting[0]
+
+    def _fits(self, sequence: Sequence, n_encode: int) -> bool:
+        key = sequence.window.key
+        if sequence.n_rows > self.rows.n_free or not self.slots.can_acquire(key):
+            return False
+        return self.slots.is_warm(key) or n_encode < self.encode_windows
+
+    def _admit(self, sequence: Sequence) -> None:
+        flows = self._waiting[sequence.lane]
+        flow = sequence.window.flow
+        flows[flow].popleft()
+        if flows[flow]:
+            flows.move_to_end(flow)
+        else:
+            del flows[flow]
+        sequence.slot, warm = self.slots.acquire(sequence.window.key)
+        sequence.cold = not warm
+        sequence.rows = self.rows.acquire(sequence.n_rows)
+        sequence.status = Status.RUNNING
+        sequence.start()
+        self.running.append(sequence)
+        self._n_admitted += 1

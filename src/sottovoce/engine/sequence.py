@@ -1,0 +1,62 @@
+"""One window being decoded: its host-side state. No tensor; the device's side lives in cache.py and rules.py."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+import numpy as np
+
+from sottovoce.types import Decode, Lane, Window
+
+
+class Status(Enum):
+    WAITING = "waiting"
+    RUNNING = "running"
+    DONE = "done"
+
+
+@dataclass(slots=True, eq=False)
+class Sequence:
+    """A window with its place in the pools and what was sampled so far.
+
+    slot: whose cross-attention keys and values it reads; -1 while waiting.
+    rows: its lines in the batch, one per beam or candidate; empty unless it decodes.
+    tokens, logprobs: per row, without the prompt. sums: (n_rows,) float32 cumulative log-probability per row.
+    finished: complete hypotheses of beam search with their scores, in the order in which they ended.
+    """
+
+    window: Window
+    lane: Lane = Lane.REQUEST
+    status: Status = Status.WAITING
+    slot: int = -1
+    cold: bool = False
+    rows: list[int] = field(default_factory=list)
+    tokens: list[list[int]] = field(default_factory=list)
+    logprobs: list[list[float]] = field(default_factory=list)
+    sums: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
+    finished: dict[tuple[int, ...], tuple[float, tuple[float, ...]]] = field(default_factory=dict)
+    no_speech_prob: float = float("nan")
+
+    @property
+    def n_rows(self) -> int:
+        """Rows that it needs while it runs."""
+        return self.window.ask.search.n_rows if isinstance(self.window.ask, Decode) else 0
+
+    @property
+    def n_sampled(self) -> int:
+        return len(self.tokens[0]) if self.tokens else 0
+
+    @property
+    def position(self) -> int:
+        """Text position of the newest token: where its key and value will stand."""
+        assert isinstance(self.window.ask, Decode)
+        return len(self.window.ask.prompt) + self.n_sampled - 1
+
+    def start(self) -> None:
+        """Forget what was sampled; called when its rows have been given."""
+        n = len(self.rows)
+        self.tokens = [[] for _ in range(n)]
+        self.logprobs = [[] for _ in range(n)]
+        self.sums = np.zeros(n, np.float32)
+        self.finished = {}

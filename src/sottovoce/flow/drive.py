@@ -1,0 +1,144 @@
+"""Drivers of flows: the only place where waiting in threads and waiting in an event loop differ."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from sottovoce.text.formats import Transcript
+
+from sottovoce.flow.protocol import WAIT, Event, Flow, Got, Wait
+from sottovoce.types import Answer, Window
+
+K = TypeVar("K")
+Submit = Callable[[Window], "Future[Answer]"]
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A flow's last word: its transcript, or the error that ended it."""
+
+    transcript: Transcript | None = None
+    error: Exception | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Seat:
+    """A flow being driven. in_flight: its windows, by future."""
+
+    flow: Flow
+    submit: Submit
+    in_flight: dict[Future[Answer], Window] = field(default_factory=dict)
+    waiting: bool = False
+
+    def advance(self) -> Event | Wait | Done:
+        """Run the flow until it knows something, must wait, or has ended. While it waits, only an answer moves it on."""
+        got: Got | None = None
+        try:
+            if self.waiting:
+                ready = next((f for f in self.in_flight if f.done()), None)
+                if ready is None:
+                    return WAIT
+                window = self.in_flight.pop(ready)
+                self.waiting = False
+                error = ready.exception()
+                said = self.flow.throw(error) if error is not None else self.flow.send(Got(window, ready.result()))
+            else:
+                said = self.flow.send(got)
+            while isinstance(said, Window):
+                self.in_flight[self.submit(said)] = said
+                said = self.flow.send(None)
+        except StopIteration as stop:
+            self.leave()
+            return Done(transcript=stop.value)
+        except Exception as e:
+            self.leave()
+            return Done(error=e)
+        if said is WAIT:
+            assert self.in_flight, "a flow waits, but has no window in flight"
+            self.waiting = True
+        return said
+
+    def leave(self) -> None:
+        """Withdraw what is in flight; idempotent."""
+        for future in self.in_flight:
+            future.cancel()
+        self.in_flight.clear()
+        self.flow.close()
+
+
+def drive(flow: Flow, submit: Submit) -> Generator[Event, None, Transcript]:
+    """Run one flow to its end in this thread. Closing the generator withdraws its windows."""
+    seat = Seat(flow, submit)
+    try:
+        while True:
+            said = seat.advance()
+            if isinstance(said, Done):
+                if said.error is not None:
+                    raise said.error
+                assert said.transcript is not None, "a flow without error has a transcript"
+                return said.transcript
+            if isinstance(said, Wait):
+                wait(seat.in_flight, return_when=FIRST_COMPLETED)
+            else:
+                yield said
+    finally:
+        seat.leave()
+
+
+def drive_all(flows: Iterable[tuple[K, Flow]], submit: Submit, n_active: int) -> Iterator[tuple[K, Event | Done]]:
+    """Run many flows together in this thread, at most n_active at once; one flow's error does not touch the others.
+
+    flows is read as seats come free, so that a thousand recordings are not opened at once.
+    """
+    source = iter(flows)
+    seats: deque[tuple[K, Seat]] = deque()
+    more = True
+    try:
+        while more or seats:
+            if more and len(seats) < n_active:
+                try:
+                    key, flow = next(source)
+                    seats.append((key, Seat(flow, submit)))
+                except StopIteration:
+                    more = False
+            idle = True
+            for _ in range(len(seats)):
+                key, seat = seats.popleft()
+                said = seat.advance()
+                if not isinstance(said, Done):
+                    seats.append((key, seat))
+                if not isinstance(said, Wait):
+                    idle = False
+                    yield key, said
+            if idle and seats and not (more and len(seats) < n_active):
+                wait([f for _, s in seats for f in s.in_flight], return_when=FIRST_COMPLETED)
+    finally:
+        for _, seat in seats:
+            seat.leave()
+
+
+async def adrive(flow: Flow, submit: Submit) -> AsyncGenerator[Event | Transcript, None]:
+    """Run one flow without blocking the event loop; the last value is the transcript. Cancelling withdraws its windows."""
+    seat = Seat(flow, submit)
+    try:
+        while True:
+            # a step may compute (the recording's peak, words): off the event loop
+            said = await asyncio.to_thread(seat.advance)
+            if isinstance(said, Done):
+                if said.error is not None:
+                    raise said.error
+                assert said.transcript is not None, "a flow without error has a transcript"
+                yield said.transcript
+                return
+            if isinstance(said, Wait):
+                pending = [asyncio.wrap_future(f) for f in seat.in_flight]
+                await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            else:
+                yield said
+    finally:
+        seat.leave()

@@ -1,0 +1,379 @@
+"""A recording becomes text: the sequential strategy, which is the reference algorithm. No I/O, no tensor, no clock.
+
+Windows follow one another: the timestamps of one say where the next begins, and its text is the next one's context.
+Source: openai/whisper transcribe.py (20250625), whose tokens it reproduces; beside it: bench/parity.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from sottovoce.text.formats import Transcript, compression_ratio
+
+from sottovoce.audio import mel
+from sottovoce.errors import OptionError
+from sottovoce.flow.protocol import WAIT, Event, Flow, Got, Heard, Known, Wait
+from sottovoce.flow.silence import is_anomaly, skip_hallucinations
+from sottovoce.flow.words import place_words
+from sottovoce.text.languages import language_code
+from sottovoce.text.tokenizer import Tokenizer, suppressed
+from sottovoce.types import (
+    SAMPLE_RATE,
+    Align,
+    Aligned,
+    Answer,
+    Ask,
+    Decode,
+    Decoded,
+    Detect,
+    Detected,
+    Options,
+    Rules,
+    Search,
+    Segment,
+    Sound,
+    Task,
+    Window,
+)
+
+FRAMES_PER_S = SAMPLE_RATE // mel.HOP  # 100
+POSITION_FRAMES = 2  # mel frames of one audio position, that is of one timestamp token
+POSITION_S = POSITION_FRAMES * mel.HOP / SAMPLE_RATE  # 0.02
+
+Step = Generator[Window | Wait | Event, Got | None, Answer]
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What a flow must know of the model: its mel bins, its vocabulary, its longest text."""
+
+    n_mels: int
+    n_vocab: int
+    n_text_ctx: int = 448
+
+
+def transcribe(samples: np.ndarray, options: Options, checkpoint: Checkpoint, flow_id: str) -> Flow:
+    """A flow that transcribes (N,) float32 samples at 16 kHz.
+
+    flow_id: unique among the flows of an engine; keys of its windows begin with it.
+    Raises OptionError, at the first step, if the checkpoint cannot do what is asked.
+    """
+    return (yield from _Sequential(samples, options, checkpoint, flow_id).run())
+
+
+def detect_language(samples: np.ndarray, options: Options, checkpoint: Checkpoint, flow_id: str) -> Flow:
+    """A flow that yields Heard and returns an empty transcript with the language."""
+    return (yield from _Sequential(samples, options, checkpoint, flow_id).run(listen_only=True))
+
+
+class _Sequential:
+    """State of one recording on its way through the windows; seek and sizes are mel frames."""
+
+    def __init__(self, samples: np.ndarray, options: Options, checkpoint: Checkpoint, flow_id: str) -> None:
+        self.samples = samples
+        self.options = options
+        self.checkpoint = checkpoint
+        self.flow_id = flow_id
+        self.n_frames = len(samples) // mel.HOP
+        self.peak = mel.peak(samples, checkpoint.n_mels)
+        self.n_context = checkpoint.n_text_ctx // 2 - 1
+        self.tokenizer: Tokenizer
+        self.tokens: list[int] = []  # of everything known, the initial prompt first: the context of what follows
+        self.n_initial = 0
+        self.reset_at = 0  # tokens before this index are no context any more
+        self.segments: list[Segment] = []
+        self.last_speech_s = 0.0
+
+    # --- the recording ----------------------------------------------------------------------------------------------
+
+    def run(self, listen_only: bool = False) -> Flow:
+        heard = yield from self._listen()
+        yield heard
+        if not listen_only:
+            self._read_initial_prompt()
+            for start, end in self._clips():
+                seek = start
+                while seek < end:
+                    seek, final = yield from self._window(seek, min(self._window_frames, end - seek), end)
+                    yield Known(final, min(seek, self.n_frames) / FRAMES_PER_S)
+        return Transcript(
+            text=self.tokenizer.decode(self.tokens[self.n_initial :]),
+            segments=tuple(self.segments),
+            language=heard.language,
+            duration=len(self.samples) / SAMPLE_RATE,
+            language_probability=heard.probability,
+            language_probs=dict(heard.probs),
+            task=self.options.task,
+        )
+
+    @property
+    def _window_frames(self) -> int:
+        return round(self.options.chunk_length * FRAMES_PER_S)
+
+    def _clips(self) -> list[tuple[int, int]]:
+        """(start, end) frames to be transcribed, inside the recording."""
+        clips = self.options.clips or ((0.0, None),)
+        ends = [self.n_frames if end is None else round(end * FRAMES_PER_S) for _, end in clips]
+        return [(round(start * FRAMES_PER_S), min(e, self.n_frames)) for (start, _), e in zip(clips, ends, strict=True)]
+
+    def _listen(self) -> Generator[Window | Wait | Event, Got | None, Heard]:
+        """Which language is spoken; the tokenizer is set to it."""
+        n_vocab, given = self.checkpoint.n_vocab, language_code(self.options.language)
+        plain = Tokenizer(n_vocab)
+        if not plain.multilingual:
+            if given not in (None, "en") or self.options.task is Task.TRANSLATE:
+                asked = f"task {self.options.task}" if given in (None, "en") else f"language {given!r}"
+                raise OptionError(f"{asked} was given, but this model knows English only; use a model without '.en'")
+            self.tokenizer = plain
+            return Heard("en", 1.0)
+        if given is not None and given not in plain.language_codes:
+            raise OptionError(f"language: {given!r} was given, but this model was not trained on it; try large-v3")
+        heard = Heard(given, 1.0) if given is not None else (yield from self._detect(plain))
+        self.tokenizer = Tokenizer(n_vocab, heard.language, str(self.options.task))
+        return heard
+
+    def _detect(self, tokenizer: Tokenizer) -> Generator[Window | Wait | Event, Got | None, Heard]:
+        """Listen to windows until one language is probable enough, else take what most of them say."""
+        votes: list[Heard] = []
+        n_windows = max(1, -(-self.n_frames // mel.N_FRAMES))
+        for i in range(min(self.options.language_detection_segments, n_windows)):
+            seek = i * mel.N_FRAMES
+            sound = Sound(mel.cut(self.samples, seek, mel.N_FRAMES), peak=self.peak)
+            answer = yield from self._ask(Detect(tokenizer.language_tokens), f"language:{seek}", sound)
+            assert isinstance(answer, Detected)
+            votes.append(_most_probable(tokenizer, answer))
+            if votes[-1].probability > self.options.language_detection_threshold:
+                return votes[-1]
+        codes = [v.language for v in votes]
+        return next(v for v in votes if v.language == max(codes, key=codes.count))
+
+    def _ask(self, ask: Ask, name: str, sound: Sound) -> Step:
+        yield Window(f"{self.flow_id}:{name}", sound, ask, self.flow_id)
+        got = yield WAIT
+        assert got is not None, "a driver answers WAIT with Got"
+        return got.answer
+
+    # --- one window -------------------------------------------------------------------------------------------------
+
+    def _window(
+        self, seek: int, size: int, clip_end: int
+    ) -> Generator[Window | Wait | Event, Got | None, tuple[int, tuple[Segment, ...]]]:
+        """Decode `size` frames from `seek` on. Returns where the next window begins, and what became final."""
+        name, sound = f"{seek}+{size}", Sound(mel.cut(self.samples, seek, size), peak=self.peak, n_frames=size)
+        tokenizer = self.tokenizer
+        if self.options.multilingual and tokenizer.multilingual:
+            answer = yield from self._ask(Detect(tokenizer.language_tokens), name, sound)
+            assert isinstance(answer, Detected)
+            language = _most_probable(tokenizer, answer).language
+            tokenizer = Tokenizer(self.checkpoint.n_vocab, language, str(self.options.task))
+        decoded = yield from self._decode(tokenizer, name, sound, seek)
+        if self._is_silence(decoded):
+            return seek + size, ()
+        drafts, next_seek, ends_in_silence = self._split(tokenizer, decoded, seek, size)
+        if self.options.word_timestamps:
+            drafts, next_seek, keep = yield from self._place(
+                tokenizer, drafts, name, sound, seek, next_seek, ends_in_silence
+            )
+            if not keep:
+                return next_seek, ()
+        final = self._settle(drafts)
+        if not self.options.condition_on_previous_text or (
+            decoded.temperature > self.options.prompt_reset_on_temperature
+        ):
+            self.reset_at = len(self.tokens)
+        return next_seek, final
+
+    def _decode(
+        self, tokenizer: Tokenizer, name: str, sound: Sound, seek: int
+    ) -> Generator[Window | Wait | Event, Got | None, Decoded]:
+        """Climb the ladder of temperatures until a decoding passes the gates; the last one stands."""
+        o = self.options
+        prompt, i_sot = self._prompt(tokenizer)
+        for temperature in o.temperature:
+            search = _search(o, temperature, seek, self.checkpoint.n_text_ctx)
+            rules = _rules(o, tokenizer)
+            answer = yield from self._ask(Decode(prompt, i_sot, search, rules), name, sound)
+            assert isinstance(answer, Decoded)
+            ratio = compression_ratio(tokenizer.decode(answer.tokens).strip())
+            repetitive = o.compression_ratio_threshold is not None and ratio > o.compression_ratio_threshold
+            unsure = o.logprob_threshold is not None and answer.avg_logprob < o.logprob_threshold
+            silent = o.no_speech_threshold is not None and answer.no_speech_prob > o.no_speech_threshold
+            if not (repetitive or unsure) or (silent and unsure):
+                break
+        return answer
+
+    def _is_silence(self, decoded: Decoded) -> bool:
+        o = self.options
+        if o.no_speech_threshold is None or not decoded.no_speech_prob > o.no_speech_threshold:
+            return False
+        return o.logprob_threshold is None or not decoded.avg_logprob > o.logprob_threshold
+
+    def _split(self, tokenizer: Tokenizer, decoded: Decoded, seek: int, size: int) -> tuple[list[Segment], int, bool]:
+        """Cut a window's tokens at its pairs of timestamps.
+
+        Returns the segments, where the next window begins, and whether the model closed the window with one timestamp,
+        which says that no speech follows.
+        """
+        tokens, begin, offset_s = decoded.tokens, tokenizer.timestamp_begin, seek * mel.HOP / SAMPLE_RATE
+        is_time = [t >= begin for t in tokens]
+        ends_in_silence = is_time[-2:] == [False, True]
+        cuts = [i for i in range(1, len(tokens)) if is_time[i - 1] and is_time[i]]
+        ratio = compression_ratio(tokenizer.decode(tokens).strip())
+
+        def segment(part: Sequence[int], start: float, end: float) -> Segment:
+            text = tokenizer.decode([t for t in part if t < tokenizer.eot])
+            probs = (decoded.temperature, decoded.avg_logprob, ratio, decoded.no_speech_prob)
+            return Segment(0, seek, start, end, text, tuple(part), *probs)
+
+        if cuts:
+            cuts += [len(tokens)] if ends_in_silence else []
+            parts = [tokens[a:b] for a, b in zip([0, *cuts], cuts, strict=False)]
+            times = [((p[0] - begin) * POSITION_S, (p[-1] - begin) * POSITION_S) for p in parts]
+            drafts = [segment(p, offset_s + a, offset_s + b) for p, (a, b) in zip(parts, times, strict=True)]
+            if ends_in_silence:
+                return drafts, seek + size, True
+            # what follows the last pair is unfinished: the next window decodes it again
+            return drafts, seek + (tokens[cuts[-1] - 1] - begin) * POSITION_FRAMES, False
+        duration_s = size * mel.HOP / SAMPLE_RATE
+        stamps = [t for t in tokens if t >= begin]
+        if stamps and stamps[-1] != begin:
+            duration_s = (stamps[-1] - begin) * POSITION_S
+        return [segment(tokens, offset_s, offset_s + duration_s)], seek + size, ends_in_silence
+
+    def _place(
+        self,
+        tokenizer: Tokenizer,
+        drafts: list[Segment],
+        name: str,
+        sound: Sound,
+        seek: int,
+        next_seek: int,
+        ends_in_silence: bool,
+    ) -> Generator[Window | Wait | Event, Got | None, tuple[list[Segment], int, bool]]:
+        """Give the segments of a window their words, and let the words say where to go on.
+
+        The last value returned is False if nothing of the window is to be kept.
+        """
+        o, size, offset_s = self.options, sound.n_frames, seek * mel.HOP / SAMPLE_RATE
+        text = tuple(t for d in drafts for t in d.tokens if t < tokenizer.eot)
+        aligned = None
+        if text:
+            answer = yield from self._ask(Align(tokenizer.sot_sequence, text), name, sound)
+            assert isinstance(answer, Aligned)
+            aligned = answer
+        drafts = place_words(
+            drafts,
+            tokenizer,
+            aligned,
+            offset_s=offset_s,
+            last_speech_s=self.last_speech_s,
+            prepend=o.prepend_punctuations,
+            append=o.append_punctuations,
+        )
+        last_end = _last_word_end(drafts)
+        if not ends_in_silence and last_end is not None and last_end > offset_s:
+            next_seek = round(last_end * FRAMES_PER_S)
+        threshold = o.hallucination_silence_threshold
+        if threshold is not None:
+            window_end_s = (seek + mel.N_FRAMES) * mel.HOP / SAMPLE_RATE
+            if not ends_in_silence and last_end is not None and last_end > offset_s:
+                far = window_end_s - last_end > threshold
+                next_seek = round(last_end * FRAMES_PER_S) if far else seek + size
+            first = next((d for d in drafts if d.words), None)
+            if first is not None and is_anomaly(first) and first.start - offset_s > threshold:
+                return [], seek + round((first.start - offset_s) * FRAMES_PER_S), False
+            cut = skip_hallucinations(
+                drafts, threshold, self.last_speech_s, offset_s, offset_s + size / FRAMES_PER_S, window_end_s
+            )
+            if cut is not None:
+                drafts, resume_s, bad_end_s = cut
+                at_end = self.n_frames / FRAMES_PER_S - bad_end_s < threshold
+                next_seek = self.n_frames if at_end else round(resume_s * FRAMES_PER_S)
+        last_end = _last_word_end(drafts)
+        if last_end is not None:
+            self.last_speech_s = last_end
+        return drafts, next_seek, True
+
+    def _settle(self, drafts: list[Segment]) -> tuple[Segment, ...]:
+        """The segments are final: number them, empty those without length or text, remember their tokens."""
+        final = []
+        for i, draft in enumerate(drafts, start=len(self.segments)):
+            if draft.start == draft.end or not draft.text.strip():
+                words = None if draft.words is None else ()
+                draft = replace(draft, text="", tokens=(), words=words)
+            final.append(replace(draft, id=i))
+            self.tokens += draft.tokens
+        self.segments += final
+        return tuple(final)
+
+    # --- context ----------------------------------------------------------------------------------------------------
+
+    def _read_initial_prompt(self) -> None:
+        given = self.options.initial_prompt
+        if given is not None:
+            self.tokens = self._encode(given)
+            self.n_initial = len(self.tokens)
+
+    def _encode(self, text: str | tuple[int, ...]) -> list[int]:
+        return self.tokenizer.encode(" " + text.strip()) if isinstance(text, str) else list(text)
+
+    def _prompt(self, tokenizer: Tokenizer) -> tuple[tuple[int, ...], int]:
+        """The ids before the first sampled token, and where <|startoftranscript|> stands among them."""
+        o = self.options
+        if o.carry_initial_prompt:
+            known = self.tokens[max(self.n_initial, self.reset_at) :]
+            n_left = self.n_context - self.n_initial
+            context = self.tokens[: self.n_initial] + known[-n_left:]
+        else:
+            context = self.tokens[self.reset_at :]
+        context = context[-self.n_context :]
+        if o.hotwords and not o.prefix:
+            hot = self._encode(o.hotwords)[: self.n_context]
+            n_left = self.n_context - len(hot)
+            context = hot + (context[-n_left:] if n_left else [])
+        prompt = [tokenizer.sot_prev, *context] if context else []
+        i_sot = len(prompt)
+        prompt += tokenizer.sot_sequence_including_notimestamps if o.without_timestamps else tokenizer.sot_sequence
+        if o.prefix:
+            n_prefix = self.checkpoint.n_text_ctx // 2 - (o.max_tokens or self.checkpoint.n_text_ctx // 2)
+            prompt += self._encode(o.prefix)[-n_prefix:]
+        return tuple(prompt), i_sot
+
+
+def _most_probable(tokenizer: Tokenizer, detected: Detected) -> Heard:
+    probs = dict(zip(tokenizer.language_codes, detected.probs, strict=True))
+    code = max(probs, key=lambda c: probs[c])
+    return Heard(code, probs[code], probs)
+
+
+def _last_word_end(segments: list[Segment]) -> float | None:
+    """End of the last word; without any word, of the last segment."""
+    ends = [w.end for s in segments for w in s.words or ()]
+    return ends[-1] if ends else segments[-1].end if segments else None
+
+
+def _search(o: Options, temperature: float, seek: int, n_text_ctx: int) -> Search:
+    return Search(
+        temperature=temperature,
+        beam_size=o.beam_size if temperature == 0 else 1,
+        best_of=o.best_of if temperature > 0 else 1,
+        patience=o.patience,
+        length_penalty=o.length_penalty,
+        repetition_penalty=o.repetition_penalty,
+        no_repeat_ngram_size=o.no_repeat_ngram_size,
+        max_tokens=o.max_tokens or n_text_ctx // 2,
+        seed=hash((o.seed, seek, round(temperature * 1000))) & 0x7FFF_FFFF,
+    )
+
+
+def _rules(o: Options, tokenizer: Tokenizer) -> Rules:
+    blank = (*tokenizer.encode(" "), tokenizer.eot) if o.suppress_blank else ()
+    limit = o.max_initial_timestamp
+    return Rules(
+        suppress=suppressed(tokenizer, o.suppress_tokens) if o.suppress_tokens else (),
+        suppress_first=tuple(blank),
+        timestamps=not o.without_timestamps,
+        max_initial=round(limit / POSITION_S) if limit else None,
+    )
