@@ -33,9 +33,10 @@ class Cache(Protocol):
 
 def sinusoids(n_positions: int, n_state: int, max_timescale: float = 10_000.0) -> Tensor:
     """(n_positions, n_state) position embedding of the encoder. Source: openai/whisper model.py:sinusoids."""
+    # on the CPU even while a network is laid out on the meta device: arithmetic there imports torch's compiler (2 s)
     step = math.log(max_timescale) / (n_state // 2 - 1)
-    rates = torch.exp(-step * torch.arange(n_state // 2))
-    angles = torch.arange(n_positions)[:, None] * rates[None, :]
+    rates = torch.exp(-step * torch.arange(n_state // 2, device="cpu"))
+    angles = torch.arange(n_positions, device="cpu")[:, None] * rates[None, :]
     return torch.cat([angles.sin(), angles.cos()], dim=1)
 
 
