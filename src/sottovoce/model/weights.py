@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from sottovoce.errors import ModelError
 from sottovoce.model.ctranslate2 import is_ctranslate2, open_ctranslate2
@@ -108,8 +110,23 @@ def _empty(dims: Dims, path: Path) -> Whisper:
         n_state, n_head = getattr(dims, f"n_{kind}_state"), getattr(dims, f"n_{kind}_head")
         if n_state < 1 or n_head < 1 or n_state % n_head or n_state % 2:
             raise damaged(path, f"n_{kind}_state is {n_state}, n_{kind}_head {n_head}", "a width that the heads divide")
-    with torch.device("meta"):
+    with torch.device("meta"), _NoRandom():
         return Whisper(dims)
+
+
+class _NoRandom(TorchFunctionMode):
+    """Leaves tensors as they are where a module would draw its first weights.
+
+    There is nothing to draw on the meta device, and a first `normal_` on it imports torch's compiler (2 s).
+    """
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        given = kwargs or {}
+        if func in (nn.init.normal_, nn.init.uniform_, nn.init.kaiming_uniform_):
+            return args[0] if args else given["tensor"]
+        return func(*args, **given)
 
 
 def _fill(model: Whisper, stored: Stored, path: Path, device: torch.device, dtype: torch.dtype) -> None:
