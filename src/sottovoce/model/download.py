@@ -96,7 +96,8 @@ def _receive(url: str, part: Path, on_progress: Progress | None) -> str:
             try:
                 with _opened(url, before) as answer:
                     if before and answer.status != 206:  # ranges are not served: all of it again
-                        out.truncate(0)
+                        out.seek(0)
+                        out.truncate()
                         found = hashlib.sha256()
                     total = out.tell() + int(answer.headers.get("Content-Length") or 0)
                     while block := answer.read(store.BLOCK_BYTES):
