@@ -72,22 +72,24 @@ def fetch(
 
 
 def _fetch(name: str, repo: str, folder: Path, revision: str | None, on_progress: Progress | None) -> store.Manifest:
-    import huggingface_hub
+    from huggingface_hub import HfApi, constants
     from huggingface_hub.errors import HfHubHTTPError
 
     transport = HfHubHTTPError.__mro__[1]  # the root of errors of whichever HTTP library this huggingface_hub speaks
-    cache = Path(huggingface_hub.constants.HF_HUB_CACHE)
+    cache = Path(constants.HF_HUB_CACHE)
     try:
         with store.writing(cache, SETTING):
-            info = huggingface_hub.HfApi().model_info(repo, revision=revision, timeout=ANSWER_S, files_metadata=True)
-            return _bring(name, repo, info, folder, cache, on_progress)
+            info = HfApi().model_info(repo, revision=revision, timeout=ANSWER_S, files_metadata=True)
+            return _bring(name, repo, info, folder, cache, revision, on_progress)
     except (OSError, ValueError, RuntimeError, transport) as e:
         lines = [line.strip() for line in str(e).splitlines() if line.strip()]
         told = " ".join(lines[:2]) or type(e).__name__
         raise DownloadError(f"{told} (set HF_TOKEN if the repository is private or gated)") from e
 
 
-def _bring(name: str, repo: str, info: Any, folder: Path, cache: Path, on_progress: Progress | None) -> store.Manifest:
+def _bring(
+    name: str, repo: str, info: Any, folder: Path, cache: Path, revision: str | None, on_progress: Progress | None
+) -> store.Manifest:
     import huggingface_hub
 
     sizes = {entry.rfilename: entry.size or 0 for entry in info.siblings}
@@ -107,7 +109,9 @@ def _bring(name: str, repo: str, info: Any, folder: Path, cache: Path, on_progre
         options["tqdm_class"] = _bar(report)
 
     def get(file: str) -> Path:
-        return Path(huggingface_hub.hf_hub_download(repo, file, revision=info.sha, **options))
+        # config.json by the name of the revision, so that the cache knows the name offline too; the rest by its commit
+        at = revision if file == "config.json" else info.sha
+        return Path(huggingface_hub.hf_hub_download(repo, file, revision=at, **options))
 
     if weights[0].endswith(".index.json"):
         shards = sorted(set(json.loads(get(weights[0]).read_text("utf-8"))["weight_map"].values()))
