@@ -9,7 +9,7 @@ import os
 import weakref
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from typing import Any, TypeVar, overload
 
@@ -26,12 +26,12 @@ from sottovoce.engine.runner import Runner
 from sottovoce.errors import OptionError
 from sottovoce.flow import longform
 from sottovoce.flow.drive import Done, adrive, drive, drive_all
-from sottovoce.flow.protocol import Event, Flow, Heard, Known
+from sottovoce.flow.protocol import Event, Flow, Heard, Known, Opened
 from sottovoce.model import hub, weights
 from sottovoce.text.formats import Transcript
 from sottovoce.text.languages import language_code
 from sottovoce.text.tokenizer import Tokenizer
-from sottovoce.types import Answer, Encode, Lane, Options, Segment, Sound, Task, Window
+from sottovoce.types import SAMPLE_RATE, Answer, Encode, Lane, Options, Segment, Sound, Task, Window
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ OnProgress = Callable[[float, float], None]
 
 
 class Whisper:
-    """A Whisper model, loaded once and kept, that transcribes any number of recordings, together where they come together.
+    """A Whisper model, loaded once and kept; recordings that come together are decoded together.
 
         model = Whisper("base")
         print(model.transcribe("talk.mp3").text)
@@ -145,7 +145,7 @@ class Whisper:
         on_progress: OnProgress | None = options.pop("on_progress", None)
         request = Request.of(options)
         samples = self.load(source, request)
-        duration_s = len(samples) / 16_000
+        duration_s = len(samples) / SAMPLE_RATE
         run = self._drive(self.flow(samples, request.options))
         while True:
             try:
@@ -239,7 +239,9 @@ class Whisper:
 
     def _opened(self, source: Source, request: Request) -> Flow:
         """A flow that opens its recording itself, so that a file that cannot be read fails alone."""
-        return (yield from self.flow(self.load(source, request), request.options))
+        samples = self.load(source, request)
+        yield Opened(len(samples) / SAMPLE_RATE)
+        return (yield from self.flow(samples, request.options))
 
     def _transcribe_list(self, sources: Sequence[Source], options: dict[str, Any]) -> list[Transcript]:
         found: dict[int, Transcript] = {}
@@ -256,7 +258,7 @@ class Whisper:
 class Request:
     """What is read of a source, and how it is transcribed. end_s: nothing after it is read."""
 
-    options: Options = Options()
+    options: Options = field(default_factory=Options)
     stream: int = 0
     channel: int | None = None
     end_s: float | None = None

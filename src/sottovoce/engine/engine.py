@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from functools import partial
 
 import torch
 
 from sottovoce.engine.runner import Runner
 from sottovoce.engine.sampler import conclude
 from sottovoce.engine.scheduler import Plan, Scheduler
-from sottovoce.engine.sequence import Sequence, Status
+from sottovoce.engine.sequence import Outcome, Sequence, Status
 from sottovoce.engine.slots import Rows, Slots
 from sottovoce.errors import EngineError, OptionError
 from sottovoce.types import Align, Answer, Decode, Detect, Encode, Lane, Window
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of a window: exactly one of answer and error is set."""
-
-    sequence: Sequence
-    answer: Answer | None = None
-    error: Exception | None = None
 
 
 class Engine:
@@ -98,15 +89,15 @@ class Engine:
     def _answer_at_once(self, started: list[Sequence]) -> list[Outcome]:
         """Questions that need no token after token."""
         detect = [s for s in started if isinstance(s.window.ask, Detect)]
-        outcomes = self._finish(detect, lambda: self.runner.detect(detect, self.sot)) if detect else []
+        outcomes = self._finish(detect, partial(self.runner.detect, detect, self.sot)) if detect else []
         for sequence in started:
             match sequence.window.ask:
                 case Align():
-                    outcomes += self._finish([sequence], lambda s=sequence: [self.runner.align(s)])
+                    outcomes += self._finish([sequence], partial(_one, self.runner.align, sequence))
                 case Encode():
                     # its slot holds nothing that another window could use
                     self.scheduler.slots.forget(sequence.slot)
-                    outcomes += self._finish([sequence], lambda s=sequence: [self.runner.encoded(s)])
+                    outcomes += self._finish([sequence], partial(_one, self.runner.encoded, sequence))
         return outcomes
 
     def _decode(self, started: list[Sequence], plan: Plan) -> list[Outcome]:
@@ -129,7 +120,7 @@ class Engine:
                 outcomes.append(Outcome(sequence, conclude(sequence, self.runner.vocabulary.eot)))
         return outcomes
 
-    def _finish(self, sequences: list[Sequence], run: Callable[[], list[Answer]]) -> list[Outcome]:
+    def _finish(self, sequences: list[Sequence], run: Callable[[], Iterable[Answer]]) -> list[Outcome]:
         try:
             with torch.inference_mode():
                 answers = run()
@@ -152,3 +143,7 @@ class Engine:
     def _drop(self, sequence: Sequence) -> None:
         self.runner.release(sequence)
         self.scheduler.finish(sequence)
+
+
+def _one(run: Callable[[Sequence], Answer], sequence: Sequence) -> list[Answer]:
+    return [run(sequence)]

@@ -8,8 +8,7 @@ from collections import deque
 from concurrent.futures import Future
 from typing import Protocol
 
-from sottovoce.engine.engine import Outcome
-from sottovoce.engine.sequence import Sequence
+from sottovoce.engine.sequence import Outcome, Sequence
 from sottovoce.errors import EngineError
 from sottovoce.types import Answer, Lane, Window
 

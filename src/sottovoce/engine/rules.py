@@ -1,7 +1,9 @@
 """Whisper's rules about the next token, as masks over (rows, vocabulary). Knows ids, not text; never loops over rows.
 
 State is per row and lives on the device: int64 and bool tensors of length n_rows, written in place.
-Source: openai/whisper decoding.py (SuppressBlank, SuppressTokens, ApplyTimestampRules); slow twin: tests/cpu/test_rules.py.
+Source: openai/whisper decoding.py (SuppressBlank, SuppressTokens, ApplyTimestampRules).
+
+Slow twin: tests/cpu/test_rules.py.
 """
 
 from __future__ import annotations
@@ -126,7 +128,7 @@ class RuleBook:
         mark = mark.scatter_(1, padded, True)[:, :-1]
         penalty = self._penalty[rows][:, None]
         logits.copy_(torch.where(mark, torch.where(logits > 0, logits / penalty, logits * penalty), logits))
-        for size in self._ngram[rows].unique().tolist():  # sync: only where a caller asked for this rule
+        for size in set(self._ngram[rows].tolist()):  # sync: only where a caller asked for this rule
             if size:
                 self._ban_ngrams_(logits, history, n, self._ngram[rows] == size, int(size))
 

@@ -7,7 +7,7 @@ from enum import Enum
 
 import numpy as np
 
-from sottovoce.types import Decode, Lane, Window
+from sottovoce.types import Answer, Decode, Lane, Window
 
 
 class Status(Enum):
@@ -60,3 +60,12 @@ class Sequence:
         self.logprobs = [[] for _ in range(n)]
         self.sums = np.zeros(n, np.float32)
         self.finished = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a window: exactly one of answer and error is set."""
+
+    sequence: Sequence
+    answer: Answer | None = None
+    error: Exception | None = None

@@ -36,7 +36,7 @@ class Seat:
     waiting: bool = False
 
     def advance(self) -> Event | Wait | Done:
-        """Run the flow until it knows something, must wait, or has ended. While it waits, only an answer moves it on."""
+        """Run the flow until it knows something, must wait, or has ended; while it waits, only an answer moves it on."""
         got: Got | None = None
         try:
             if self.waiting:
@@ -123,7 +123,7 @@ def drive_all(flows: Iterable[tuple[K, Flow]], submit: Submit, n_active: int) ->
 
 
 async def adrive(flow: Flow, submit: Submit) -> AsyncGenerator[Event | Transcript, None]:
-    """Run one flow without blocking the event loop; the last value is the transcript. Cancelling withdraws its windows."""
+    """Run one flow without blocking the event loop; the last value is the transcript. Cancelling withdraws."""
     seat = Seat(flow, submit)
     try:
         while True:

@@ -191,6 +191,7 @@ class _Sequential:
         """Climb the ladder of temperatures until a decoding passes the gates; the last one stands."""
         o = self.options
         prompt, i_sot = self._prompt(tokenizer)
+        answer: Answer | None = None
         for temperature in o.temperature:
             search = _search(o, temperature, seek, self.checkpoint.n_text_ctx)
             rules = _rules(o, tokenizer)
@@ -201,7 +202,8 @@ class _Sequential:
             unsure = o.logprob_threshold is not None and answer.avg_logprob < o.logprob_threshold
             silent = o.no_speech_threshold is not None and answer.no_speech_prob > o.no_speech_threshold
             if not (repetitive or unsure) or (silent and unsure):
-                break
+                return answer
+        assert isinstance(answer, Decoded), "there is one temperature at least"
         return answer
 
     def _is_silence(self, decoded: Decoded) -> bool:

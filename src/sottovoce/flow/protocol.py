@@ -2,6 +2,7 @@
 
 yield Window   it is to be decoded; several may be in flight                 -> None is sent
 yield WAIT     nothing more can be done before an answer                     -> Got is sent, whichever came first
+yield Opened   the recording has been read                                   -> None is sent
 yield Heard    the language is known                                         -> None is sent
 yield Known    these segments are final                                      -> None is sent
 return         the transcript
@@ -34,6 +35,13 @@ class Got:
 
 
 @dataclass(frozen=True, slots=True)
+class Opened:
+    """The recording has been read. duration_s: of all the sound that was read."""
+
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Heard:
     """The language of the recording. probability: 1.0 where it was given. probs: by code, where it was detected."""
 
@@ -50,5 +58,5 @@ class Known:
     position_s: float
 
 
-Event = Heard | Known
+Event = Opened | Heard | Known
 Flow = Generator[Window | Wait | Event, Got | None, Transcript]

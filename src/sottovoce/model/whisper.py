@@ -79,7 +79,8 @@ class EncoderBlock(nn.Module):
         q, k, v = (self.attn.heads(p(h)).transpose(1, 2) for p in (self.attn.query, self.attn.key, self.attn.value))
         a = F.scaled_dot_product_attention(q, k, v)  # (B, H, S, D)
         x = x + self.attn.out(a.transpose(1, 2).flatten(2))
-        return x + self.mlp(self.mlp_ln(x))
+        x = x + self.mlp(self.mlp_ln(x))
+        return x
 
 
 class DecoderBlock(nn.Module):
@@ -100,7 +101,8 @@ class DecoderBlock(nn.Module):
         a = self.cross_attn
         h = cache.attend_cross(i_layer, a.heads(a.query(self.cross_attn_ln(x))))
         x = x + a.out(h.flatten(2))
-        return x + self.mlp(self.mlp_ln(x))
+        x = x + self.mlp(self.mlp_ln(x))
+        return x
 
 
 class Encoder(nn.Module):
@@ -121,7 +123,8 @@ class Encoder(nn.Module):
         x = x + self.positional_embedding
         for block in self.blocks:
             x = block(x)
-        return self.ln_post(x)
+        x = self.ln_post(x)
+        return x
 
 
 class Decoder(nn.Module):
@@ -138,7 +141,8 @@ class Decoder(nn.Module):
         x = self.token_embedding(tokens) + self.positional_embedding[positions]
         for i_layer, block in enumerate(self.blocks):
             x = block(x, i_layer, cache)
-        return self.ln(x)
+        x = self.ln(x)
+        return x
 
     def logits(self, x: Tensor) -> Tensor:
         """(..., C) -> (..., V) float32."""
@@ -148,6 +152,7 @@ class Decoder(nn.Module):
         """Per layer the keys and values of encoded sound. features: (B, S, C). Each is (B, S, H, D)."""
         pairs = []
         for block in self.blocks:
+            assert isinstance(block, DecoderBlock)
             a = block.cross_attn
             pairs.append((a.heads(a.key(features)), a.heads(a.value(features))))
         return pairs
