@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 import logging
 import os
 import re
@@ -114,7 +113,7 @@ def _bring(
         return Path(huggingface_hub.hf_hub_download(repo, file, revision=at, **options))
 
     if weights[0].endswith(".index.json"):
-        shards = sorted(set(json.loads(get(weights[0]).read_text("utf-8"))["weight_map"].values()))
+        shards = [path.name for path in store.weights_of("safetensors", get(weights[0]).parent)]
         weights = tuple(shards)
         wanted = [*weights, *wanted]
         sizes = {file: 0 for file in shards} | sizes

@@ -253,6 +253,9 @@ def weights_of(form: str, at: Path) -> tuple[Path, ...]:
         return (at / "model.bin",)
     index = at / "model.safetensors.index.json"
     if not (at / "model.safetensors").is_file() and index.is_file():
-        names = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
+        try:
+            names = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
+        except (ValueError, KeyError, AttributeError, TypeError) as e:
+            raise ModelError(f"{index}: not an index of shards ({e}); fetch the model again") from e
         return tuple(at / name for name in names)
     return (at / "model.safetensors",) if (at / "model.safetensors").is_file() else ()
