@@ -282,7 +282,6 @@ def _segment_dict(s: Segment) -> dict[str, Any]:
 
 
 def _segment(given: Mapping[str, Any]) -> Segment:
-    words = given.get("words")
     return Segment(
         id=int(given["id"]),
         seek=int(given["seek"]),
@@ -294,12 +293,14 @@ def _segment(given: Mapping[str, Any]) -> Segment:
         avg_logprob=float(given["avg_logprob"]),
         compression_ratio=float(given["compression_ratio"]),
         no_speech_prob=float(given["no_speech_prob"]),
-        words=None if words is None else tuple(_word(w) for w in words),
+        words=_words(given.get("words")),
     )
 
 
-def _word(given: Mapping[str, Any]) -> Word:
-    return Word(str(given["word"]), float(given["start"]), float(given["end"]), float(given["probability"]))
+def _words(given: Sequence[Mapping[str, Any]] | None) -> tuple[Word, ...] | None:
+    if given is None:
+        return None
+    return tuple(Word(str(w["word"]), float(w["start"]), float(w["end"]), float(w["probability"])) for w in given)
 
 
 _REMEDIES = {
