@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from sottovoce.model.dims import Dims
 from sottovoce.model.whisper import Whisper
 
 
@@ -15,11 +16,6 @@ class PlainCache:
         """features: (B, S, C) encoded sound, one per row."""
         self.cross = model.decoder.cross_kv(features)
         self.past: dict[int, tuple[Tensor, Tensor]] = {}
-
-    @property
-    def n_positions(self) -> int:
-        """Positions that the last layer has stored."""
-        return min((k.shape[1] for k, _ in self.past.values()), default=0) if len(self.past) == len(self.cross) else 0
 
     def attend_self(self, i_layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         if i_layer in self.past:
@@ -34,6 +30,18 @@ class PlainCache:
         return attend(q, *self.cross[i_layer])
 
 
+def random_model(dims: Dims, seed: int = 0) -> Whisper:
+    """Weights as large as trained ones, so that attention and logits are not flat."""
+    torch.manual_seed(seed)
+    model = Whisper(dims)
+    for name, tensor in model.named_parameters():
+        std = 1.0 if "ln" in name and name.endswith("weight") else tensor.shape[-1] ** -0.5
+        nn.init.normal_(tensor, std=std if tensor.dim() > 1 else 0.3 * std)
+        if "ln" in name and name.endswith("weight"):
+            tensor.data += 1
+    return model.requires_grad_(False).eval()
+
+
 def attend(q: Tensor, k: Tensor, v: Tensor, hidden: Tensor | None = None) -> Tensor:
     """(B, T, H, D) from q (B, T, H, D) and k, v (B, S, H, D); hidden: (T, S), true where q must not look."""
     scores = torch.einsum("bthd,bshd->bhts", q, k).float() / q.shape[-1] ** 0.5
@@ -42,10 +50,10 @@ def attend(q: Tensor, k: Tensor, v: Tensor, hidden: Tensor | None = None) -> Ten
     return torch.einsum("bhts,bshd->bthd", scores.softmax(dim=-1).to(v.dtype), v)
 
 
-def logits_of(model: Whisper, mel: Tensor, tokens: Tensor) -> Tensor:
-    """(B, T, V) scores after each of tokens (B, T), all at once. mel: (B, M, F)."""
+def logits_of(model: Whisper, features: Tensor, tokens: Tensor) -> Tensor:
+    """(B, T, V) scores after each of tokens (B, T), all at once. features: (B, S, C) encoded sound."""
     positions = torch.arange(tokens.shape[1]).expand_as(tokens)
-    x = model.decoder(tokens, positions, PlainCache(model, model.encoder(mel)))
+    x = model.decoder(tokens, positions, PlainCache(model, features))
     return model.decoder.logits(x)
 
 

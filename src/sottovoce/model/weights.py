@@ -13,13 +13,14 @@ from torch.overrides import TorchFunctionMode
 from sottovoce.errors import ModelError
 from sottovoce.model.ctranslate2 import is_ctranslate2, open_ctranslate2
 from sottovoce.model.dims import Dims
+from sottovoce.model.export import export_pt, export_safetensors
 from sottovoce.model.ggml import is_ggml, open_ggml
 from sottovoce.model.pt import is_torch, open_pt, read_torch
 from sottovoce.model.stored import Stored, check_heads, damaged
 from sottovoce.model.transformers import CONFIG, is_safetensors, open_transformers, shards
 from sottovoce.model.whisper import Whisper, sinusoids
 
-__all__ = ["dims_of", "load"]
+__all__ = ["dims_of", "export_pt", "export_safetensors", "load"]
 
 FORMS = "OpenAI .pt, Hugging Face safetensors or pytorch_model.bin, CTranslate2 model.bin, whisper.cpp ggml"
 FILES = (  # what a folder may hold, best first
