@@ -1,0 +1,125 @@
+"""`sottovoce transcribe`: the flags of the `whisper` command, and more. Reads them; `cli.work` does what they ask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from sottovoce.cli.options import Bool, Clip, Language, Maybe, config_of, settings
+from sottovoce.types import APPEND_PUNCTUATIONS, PREPEND_PUNCTUATIONS
+
+FORMATS = ("txt", "vtt", "srt", "tsv", "json", "all", "none")
+F = TypeVar("F", bound=Callable[..., Any])
+WORD_OPTIONS = ("highlight_words", "max_line_count", "max_line_width", "max_words_per_line")
+
+
+def _yes_no(name: str, default: bool, help: str) -> Callable[[F], F]:
+    return click.option(
+        name, type=Bool(), default=default, is_flag=False, flag_value="True", show_default=True, help=help
+    )
+
+
+def _maybe(name: str, kind: type[int] | type[float], default: float | None, help: str) -> Callable[[F], F]:
+    return click.option(name, type=Maybe(kind), default=default, show_default=True, help=help)
+
+
+@click.command(options_metavar="[FLAGS]")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(allow_dash=True))
+@settings("model", "revision", "model_dir", "sources", "offline", "device", "compute")
+@_yes_no("--fp16", True, "False: compute in float32; True: in the best precision of the device (see --compute)")
+@settings("threads", "rows")
+# --- what comes out
+@click.option("--output-dir", "-o", default=".", show_default=True, type=click.Path(), help="folder for the files")
+@click.option(
+    "--output-format", "-f", type=click.Choice(FORMATS), default="all", show_default=True,
+    help="files to write for each recording; none: text on stdout only",
+)  # fmt: skip
+@_yes_no("--verbose", True, "print the text on stdout; with times, where stdout is a terminal")
+@click.option("--quiet", "-q", is_flag=True, help="nothing on stderr but errors")
+@click.option("--resume", is_flag=True, help="skip recordings whose files are all there, and newer than the recording")
+# --- what is said
+@click.option(
+    "--task", type=click.Choice(["transcribe", "translate"]), default="transcribe", show_default=True,
+    help="the words as they are spoken, or in English",
+)  # fmt: skip
+@click.option("--language", "-l", type=Language(), default=None, help="code or English name; detected if left out")
+@click.option("--initial-prompt", default=None, help="text that stands before the first window")
+@_yes_no("--carry-initial-prompt", False, "put the initial prompt before every window")
+@click.option("--hotwords", default=None, help="words to expect, given to every window as context")
+@_yes_no("--condition-on-previous-text", True, "let each window know the text before it")
+# --- which part of the recording
+@click.option("--stream", type=int, default=0, show_default=True, help="audio stream of the file, counted from 0")
+@click.option("--channel", type=int, default=None, help="channel to hear, counted from 0; all are mixed if left out")
+@click.option(
+    "--clip", "clips", type=Clip(), multiple=True,
+    help="only this part, in seconds or [hh:]mm:ss, such as 1:30-2:00; repeatable. What follows the last is not read",
+)  # fmt: skip
+@click.option("--clip-timestamps", default="0", show_default=True, help="start,end,start,end,... in seconds")
+# --- how it is decoded
+@click.option("--temperature", type=float, default=0.0, show_default=True, help="of sampling; 0: the most probable")
+@_maybe("--temperature-increment-on-fallback", float, 0.2, "step by which to try again when a gate fails")
+@_maybe("--best-of", int, 5, "candidates of sampling")
+@_maybe("--beam-size", int, 5, "beams at temperature 0; 1: greedy")
+@_maybe("--patience", float, None, "of the beam search (arXiv 2204.05424); None is 1.0")
+@_maybe("--length-penalty", float, None, "alpha of arXiv 1609.08144; None: mean log-probability")
+@click.option("--suppress-tokens", default="-1", show_default=True, help="ids never to sample; -1: the usual ones")
+@click.option("--seed", type=int, default=0, show_default=True, help="of sampling")
+# --- the gates
+@_maybe("--compression-ratio-threshold", float, 2.4, "try again where text repeats itself more than this")
+@_maybe("--logprob-threshold", float, -1.0, "try again where the mean log-probability is lower than this")
+@_maybe("--no-speech-threshold", float, 0.6, "silence, where its probability is higher and the gate above fails")
+# --- words
+@_yes_no("--word-timestamps", False, "times of words, and better times of segments by them")
+@click.option("--prepend-punctuations", default=PREPEND_PUNCTUATIONS, show_default=True, help="belong to the next word")
+@click.option("--append-punctuations", default=APPEND_PUNCTUATIONS, show_default=True, help="belong to the word before")
+@_yes_no("--highlight-words", False, "underline each word as it is spoken in srt and vtt  (needs --word-timestamps)")
+@_maybe("--max-line-width", int, None, "characters of a line  (needs --word-timestamps)")
+@_maybe("--max-line-count", int, None, "lines of a subtitle  (needs --word-timestamps)")
+@_maybe("--max-words-per-line", int, None, "words of a subtitle  (needs --word-timestamps)")
+@_maybe(
+    "--hallucination-silence-threshold", float, None,
+    "skip silences longer than this, in seconds, around what seems made up  (needs --word-timestamps)",
+)  # fmt: skip
+@settings("log_level")
+def transcribe(files: tuple[str, ...], **given: Any) -> int:
+    """Write down what is said in recordings.
+
+    FILE is any audio or video file, a folder (searched with all below it), a pattern in quotes, an http(s) URL, or -
+    for the standard input. Recordings are decoded together; each one's files are written as soon as it is done, and
+    one that fails does not touch the others.
+
+    All flags of the `whisper` command mean here what they mean there, with - or _ between their words. Only the
+    defaults of --model and --device are others.
+
+    \b
+    stdout   the text, one segment a line; with times if stdout is a terminal
+    stderr   progress, notes, errors
+    files    <output-dir>/<name of the recording>.<format>; a recording found in a folder keeps its place below that
+             folder; where two would share a name, the later one's gets a number; the standard input is called stdin
+    """
+    from sottovoce.cli.work import Job, work
+
+    config = config_of(given)
+    _check(given)
+    if not given.pop("fp16") and config.compute == "auto":
+        config = config.with_(compute="float32")
+    return work(Job.of(files, config, given))
+
+
+def _check(given: dict[str, Any]) -> None:
+    """What the flags demand of each other."""
+    if not given["word_timestamps"]:
+        for name in WORD_OPTIONS:
+            if given[name]:
+                raise click.UsageError(f"--{name.replace('_', '-')} was given, it needs --word-timestamps True as well")
+    if given["clips"] and given["clip_timestamps"] != "0":
+        raise click.UsageError("--clip and --clip-timestamps were both given, one was expected; leave one out")
+    if given["output_format"] == "none" and not given["verbose"]:
+        raise click.UsageError("--output-format none and --verbose False leave nothing to be done; leave one out")
+    increment = given["temperature_increment_on_fallback"]
+    if increment is not None and increment <= 0:
+        raise click.UsageError(
+            f"--temperature-increment-on-fallback: {increment} was given, above 0 or None was expected; try 0.2"
+        )
