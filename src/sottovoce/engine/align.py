@@ -28,7 +28,8 @@ def attention_matrix(scores: Tensor, n_positions: int, qk_scale: float, medfilt_
     """
     weights = (scores[:, :, :n_positions] * qk_scale).softmax(dim=-1)
     std, mean = torch.std_mean(weights, dim=-2, keepdim=True, unbiased=False)
-    return median_filter((weights - mean) / std, medfilt_width).mean(dim=0)
+    # a position that every token looks at alike says nothing (0 / 0)
+    return median_filter(((weights - mean) / std).nan_to_num(0.0), medfilt_width).mean(dim=0)
 
 
 def dtw(cost: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

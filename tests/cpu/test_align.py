@@ -1,0 +1,63 @@
+"""Word times beside their slow twins: the median by sorting windows, the path by filling the whole table."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sottovoce.engine.align import attention_matrix, dtw, median_filter, token_jumps
+
+
+def slow_dtw(x: np.ndarray) -> tuple[list[int], list[int]]:
+    n, m = x.shape
+    cost = np.full((n + 1, m + 1), np.inf, np.float32)
+    trace = np.full((n + 1, m + 1), -1)
+    cost[0, 0] = 0
+    for j in range(1, m + 1):
+        for i in range(1, n + 1):
+            c0, c1, c2 = cost[i - 1, j - 1], cost[i - 1, j], cost[i, j - 1]
+            step = 0 if c0 < c1 and c0 < c2 else 1 if c1 < c0 and c1 < c2 else 2
+            cost[i, j] = x[i - 1, j - 1] + (c0, c1, c2)[step]
+            trace[i, j] = step
+    trace[0, :], trace[:, 0] = 2, 1
+    i, j, path = n, m, []
+    while i > 0 or j > 0:
+        path.append((i - 1, j - 1))
+        step = trace[i, j]
+        i, j = (i - 1 if step != 2 else i), (j - 1 if step != 1 else j)
+    return [p[0] for p in path[::-1]], [p[1] for p in path[::-1]]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 12), st.integers(1, 30), st.integers(0, 2**32 - 1), st.booleans())
+def test_the_cheapest_path_is_the_whole_tables(n: int, m: int, seed: int, ties: bool) -> None:
+    rng = np.random.default_rng(seed)
+    x = rng.integers(0, 3, (n, m)).astype(np.float64) if ties else rng.normal(size=(n, m))
+    text, time = dtw(x)
+    assert (text.tolist(), time.tolist()) == slow_dtw(x)
+
+
+@pytest.mark.parametrize("width", [3, 5, 7, 13])
+@pytest.mark.parametrize("shape", [(10,), (1, 15), (4, 5, 345), (3, 4)])
+def test_the_median_is_that_of_sorted_neighbours(shape: tuple[int, ...], width: int) -> None:
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    pad = width // 2
+    if shape[-1] <= pad:
+        assert median_filter(x, width) is x
+        return
+    padded = np.pad(x.numpy(), [(0, 0)] * (x.ndim - 1) + [(pad, pad)], mode="reflect")
+    expected = np.median(np.lib.stride_tricks.sliding_window_view(padded, width, axis=-1), axis=-1)
+    np.testing.assert_array_equal(median_filter(x, width).numpy(), expected.astype(np.float32))
+
+
+def test_tokens_are_found_where_they_are_heard() -> None:
+    """Three tokens that look at 10, 50 and 90 of 100 positions begin near the borders between them."""
+    centres = torch.tensor([10.0, 50.0, 90.0])
+    scores = (-((torch.arange(100) - centres[:, None]) ** 2) / 100).expand(2, -1, -1)
+    starts = token_jumps(attention_matrix(scores, 100, 1.0, 7).numpy())
+    assert starts[0] == 0
+    assert 10 < starts[1] <= 50
+    assert 50 < starts[2] <= 90
