@@ -31,7 +31,7 @@ from sottovoce.model import hub, weights
 from sottovoce.text.formats import Transcript
 from sottovoce.text.languages import language_code
 from sottovoce.text.tokenizer import Tokenizer
-from sottovoce.types import SAMPLE_RATE, Answer, Encode, Lane, Options, Segment, Sound, Task, Window
+from sottovoce.types import SAMPLE_RATE, Answer, Encode, Lane, Manner, Options, Segment, Sound, Task, Window
 
 log = logging.getLogger(__name__)
 
@@ -291,6 +291,13 @@ def _task(name: str, given: Any) -> Task:
         raise OptionError(f"task: {given!r} was given, transcribe or translate was expected") from e
 
 
+def _manner(name: str, given: Any) -> Manner:
+    try:
+        return Manner(given)
+    except ValueError as e:
+        raise OptionError(f"manner: {given!r} was given, openai or faster was expected; leave it out") from e
+
+
 def _language(name: str, given: Any) -> str | None:
     return language_code(given)
 
@@ -329,6 +336,7 @@ _READERS: dict[str, Callable[[str, Any], Any]] = {
     "temperature": _ladder,
     "task": _task,
     "language": _language,
+    "manner": _manner,
     "initial_prompt": _text,
     "prefix": _text,
     "suppress_tokens": _ids,

@@ -28,6 +28,19 @@ class Task(StrEnum):
     TRANSLATE = "translate"
 
 
+class Manner(StrEnum):
+    """Whose habits hold where the two Python references differ.
+
+    A prefix: openai puts it before every window and leaves it out of the text; faster puts it before the first window,
+    after <|0.00|>, and it belongs to the text. When no temperature passes the gates: openai keeps the last decoding,
+    faster the most probable of those that are not repetitive. length_penalty: openai's alpha; faster divides a score by
+    length ** length_penalty.
+    """
+
+    OPENAI = "openai"
+    FASTER = "faster"
+
+
 class Lane(IntEnum):
     """Who is served first when slots are short; a lower lane goes first."""
 
@@ -62,7 +75,8 @@ class Search:
 
     temperature 0 with beam_size 1: the most probable token. temperature 0 with beam_size > 1: beam search.
     temperature > 0: sampling, the best of best_of candidates.
-    length_penalty None: mean log-probability; a number: Google NMT's alpha.
+    length_penalty None: mean log-probability; a number: Google NMT's alpha. length_exponent: a number replaces both by
+    score / length ** length_exponent.
     """
 
     temperature: float = 0.0
@@ -70,6 +84,7 @@ class Search:
     best_of: int = 1
     patience: float = 1.0
     length_penalty: float | None = None
+    length_exponent: float | None = None
     repetition_penalty: float = 1.0
     no_repeat_ngram_size: int = 0
     max_tokens: int = 224  # n_text_ctx // 2, as in openai/whisper decoding.py:sample_len
@@ -86,12 +101,14 @@ class Rules:
 
     suppress: never; suppress_first: not as the first sampled token (blank and end of text).
     timestamps: the grammar of timestamp tokens holds. max_initial: index of the latest first timestamp, or None.
+    begun: the end of the prompt that counts as sampled already.
     """
 
     suppress: tuple[int, ...] = ()
     suppress_first: tuple[int, ...] = ()
     timestamps: bool = True
     max_initial: int | None = 50
+    begun: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +216,7 @@ class Options:
     hotwords: words to expect, given to every window as context. chunk_length: the longest window, seconds, at most 30.
     multilingual: detect the language of every window. language_detection_segments: windows that may be listened to
     until one language is more probable than language_detection_threshold. seed: of sampling at temperatures above 0.
+    manner: openai-whisper's habits, or faster-whisper's.
     Source of names and defaults: openai/whisper transcribe.py, decoding.py:DecodingOptions (20250625).
     """
 
@@ -235,6 +253,7 @@ class Options:
     language_detection_segments: int = 1
     language_detection_threshold: float = 0.5
     seed: int = 0
+    manner: Manner = Manner.OPENAI
 
     def __post_init__(self) -> None:
         _check(bool(self.temperature), "temperature", self.temperature, "one number or more", "pass 0, or leave it out")
@@ -245,7 +264,7 @@ class Options:
             _check(1 <= n <= 32, name, n, "a whole number from 1 to 32", "pass 1 for greedy decoding, 5 for care")
         _check(self.patience > 0, "patience", self.patience, "a number above 0", "pass 1.0")
         if self.length_penalty is not None:
-            good = 0 <= self.length_penalty <= 1
+            good = 0 <= self.length_penalty <= 1 or self.manner is Manner.FASTER
             _check(good, "length_penalty", self.length_penalty, "a number from 0 to 1", "leave it out")
         _check(self.repetition_penalty > 0, "repetition_penalty", self.repetition_penalty, "a number above 0", "pass 1")
         _check(self.no_repeat_ngram_size >= 0, "no_repeat_ngram_size", self.no_repeat_ngram_size, "0 or more", "pass 0")

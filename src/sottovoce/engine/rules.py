@@ -71,6 +71,8 @@ class RuleBook:
         self._penalty[r] = ask.search.repetition_penalty
         self._ngram[r] = ask.search.no_repeat_ngram_size
         self._repeats |= ask.search.repetition_penalty != 1 or ask.search.no_repeat_ngram_size > 0
+        for token in ask.rules.begun:
+            self.update_(torch.full((len(r),), token, device=self.device), torch.tensor(r, device=self.device))
 
     def apply_(self, logits: Tensor, rows: Tensor) -> None:
         """Set what may not follow to -inf. logits: (R, V) float32; rows: (R,) int64, which row each line is."""

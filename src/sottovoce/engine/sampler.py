@@ -138,6 +138,8 @@ def conclude(sequence: Sequence, eot: int) -> Decoded:
 
 def _length(n_tokens: int, search: Search) -> float:
     """What a score is divided by, so that long hypotheses are not punished for their length."""
+    if search.length_exponent is not None:
+        return float(max(n_tokens, 1e-9) ** search.length_exponent)
     if search.length_penalty is None:
         return max(n_tokens, 1e-9)  # an empty hypothesis ranks as it does where 0 divides: last, unless alone
     return float(((5 + n_tokens) / 6) ** search.length_penalty)
