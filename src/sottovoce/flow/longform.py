@@ -10,15 +10,17 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from sottovoce.text.formats import Transcript, compression_ratio
 
 from sottovoce.audio import mel
 from sottovoce.errors import OptionError
+from sottovoce.flow import question
 from sottovoce.flow.protocol import WAIT, Event, Flow, Got, Heard, Known, Wait
+from sottovoce.flow.question import POSITION_FRAMES, POSITION_S
 from sottovoce.flow.silence import is_anomaly, skip_hallucinations
 from sottovoce.flow.words import place_words
+from sottovoce.text.formats import Transcript, compression_ratio
 from sottovoce.text.languages import language_code
-from sottovoce.text.tokenizer import Tokenizer, suppressed
+from sottovoce.text.tokenizer import Tokenizer
 from sottovoce.types import (
     SAMPLE_RATE,
     Align,
@@ -29,9 +31,8 @@ from sottovoce.types import (
     Decoded,
     Detect,
     Detected,
+    Manner,
     Options,
-    Rules,
-    Search,
     Segment,
     Sound,
     Task,
@@ -39,8 +40,6 @@ from sottovoce.types import (
 )
 
 FRAMES_PER_S = SAMPLE_RATE // mel.HOP  # 100
-POSITION_FRAMES = 2  # mel frames of one audio position, that is of one timestamp token
-POSITION_S = POSITION_FRAMES * mel.HOP / SAMPLE_RATE  # 0.02
 
 Step = Generator[Window | Wait | Event, Got | None, Answer]
 
@@ -190,21 +189,29 @@ class _Sequential:
     ) -> Generator[Window | Wait | Event, Got | None, Decoded]:
         """Climb the ladder of temperatures until a decoding passes the gates; the last one stands."""
         o = self.options
-        prompt, i_sot = self._prompt(tokenizer)
-        answer: Answer | None = None
+        prompt, i_sot, begun = self._prompt(tokenizer, seek)
+        passable: list[Decoded] = []
+        tried: list[Decoded] = []
         for temperature in o.temperature:
-            search = _search(o, temperature, seek, self.checkpoint.n_text_ctx)
-            rules = _rules(o, tokenizer)
+            seed = hash((o.seed, seek, round(temperature * 1000))) & 0x7FFF_FFFF
+            search = question.search(o, temperature, seed, self.checkpoint.n_text_ctx)
+            rules = question.rules(o, tokenizer, begun)
             answer = yield from self._ask(Decode(prompt, i_sot, search, rules), name, sound)
             assert isinstance(answer, Decoded)
+            answer = replace(answer, tokens=begun + answer.tokens)
+            tried.append(answer)
             ratio = compression_ratio(tokenizer.decode(answer.tokens).strip())
             repetitive = o.compression_ratio_threshold is not None and ratio > o.compression_ratio_threshold
             unsure = o.logprob_threshold is not None and answer.avg_logprob < o.logprob_threshold
             silent = o.no_speech_threshold is not None and answer.no_speech_prob > o.no_speech_threshold
             if not (repetitive or unsure) or (silent and unsure):
                 return answer
-        assert isinstance(answer, Decoded), "there is one temperature at least"
-        return answer
+            if not repetitive:
+                passable.append(answer)
+        if o.manner is Manner.OPENAI:
+            return tried[-1]
+        best = max(passable or tried, key=lambda decoded: decoded.avg_logprob)
+        return replace(best, temperature=tried[-1].temperature)
 
     def _is_silence(self, decoded: Decoded) -> bool:
         o = self.options
@@ -303,8 +310,8 @@ class _Sequential:
         final = []
         for i, draft in enumerate(drafts, start=len(self.segments)):
             if draft.start == draft.end or not draft.text.strip():
-                words = None if draft.words is None else ()
-                draft = replace(draft, text="", tokens=(), words=words)
+                # words are empty even where none were asked for, as in the reference: its json says so
+                draft = replace(draft, text="", tokens=(), words=())
             final.append(replace(draft, id=i))
             self.tokens += draft.tokens
         self.segments += final
@@ -315,14 +322,11 @@ class _Sequential:
     def _read_initial_prompt(self) -> None:
         given = self.options.initial_prompt
         if given is not None:
-            self.tokens = self._encode(given)
+            self.tokens = question.ids(self.tokenizer, given)
             self.n_initial = len(self.tokens)
 
-    def _encode(self, text: str | tuple[int, ...]) -> list[int]:
-        return self.tokenizer.encode(" " + text.strip()) if isinstance(text, str) else list(text)
-
-    def _prompt(self, tokenizer: Tokenizer) -> tuple[tuple[int, ...], int]:
-        """The ids before the first sampled token, and where <|startoftranscript|> stands among them."""
+    def _prompt(self, tokenizer: Tokenizer, seek: int) -> tuple[tuple[int, ...], int, tuple[int, ...]]:
+        """`question.prompt` with the context that is in force at this window."""
         o = self.options
         if o.carry_initial_prompt:
             known = self.tokens[max(self.n_initial, self.reset_at) :]
@@ -330,18 +334,7 @@ class _Sequential:
             context = self.tokens[: self.n_initial] + known[-n_left:]
         else:
             context = self.tokens[self.reset_at :]
-        context = context[-self.n_context :]
-        if o.hotwords and not o.prefix:
-            hot = self._encode(o.hotwords)[: self.n_context]
-            n_left = self.n_context - len(hot)
-            context = hot + (context[-n_left:] if n_left else [])
-        prompt = [tokenizer.sot_prev, *context] if context else []
-        i_sot = len(prompt)
-        prompt += tokenizer.sot_sequence_including_notimestamps if o.without_timestamps else tokenizer.sot_sequence
-        if o.prefix:
-            n_prefix = self.checkpoint.n_text_ctx // 2 - (o.max_tokens or self.checkpoint.n_text_ctx // 2)
-            prompt += self._encode(o.prefix)[-n_prefix:]
-        return tuple(prompt), i_sot
+        return question.prompt(tokenizer, context, o, self.checkpoint.n_text_ctx, is_first=seek == 0)
 
 
 def _most_probable(tokenizer: Tokenizer, detected: Detected) -> Heard:
@@ -354,28 +347,3 @@ def _last_word_end(segments: list[Segment]) -> float | None:
     """End of the last word; without any word, of the last segment."""
     ends = [w.end for s in segments for w in s.words or ()]
     return ends[-1] if ends else segments[-1].end if segments else None
-
-
-def _search(o: Options, temperature: float, seek: int, n_text_ctx: int) -> Search:
-    return Search(
-        temperature=temperature,
-        beam_size=o.beam_size if temperature == 0 else 1,
-        best_of=o.best_of if temperature > 0 else 1,
-        patience=o.patience,
-        length_penalty=o.length_penalty,
-        repetition_penalty=o.repetition_penalty,
-        no_repeat_ngram_size=o.no_repeat_ngram_size,
-        max_tokens=o.max_tokens or n_text_ctx // 2,
-        seed=hash((o.seed, seek, round(temperature * 1000))) & 0x7FFF_FFFF,
-    )
-
-
-def _rules(o: Options, tokenizer: Tokenizer) -> Rules:
-    blank = (*tokenizer.encode(" "), tokenizer.eot) if o.suppress_blank else ()
-    limit = o.max_initial_timestamp
-    return Rules(
-        suppress=suppressed(tokenizer, o.suppress_tokens) if o.suppress_tokens else (),
-        suppress_first=tuple(blank),
-        timestamps=not o.without_timestamps,
-        max_initial=round(limit / POSITION_S) if limit else None,
-    )
