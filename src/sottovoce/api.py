@@ -82,6 +82,7 @@ class Whisper:
             alignment_heads=card.alignment_heads if card else None,
         )
         self.dims = network.dims
+        self.network = network  # for surfaces that speak torch; the engine decodes with it, so it is to be read only
         self._tokenizer = Tokenizer(self.dims.n_vocab)
         t = self._tokenizer
         vocabulary = Vocabulary(self.dims.n_vocab, t.eot, t.timestamp_begin, t.no_timestamps, t.no_speech)

@@ -121,12 +121,10 @@ class Tokenizer:
 
         Of a language that writes no spaces, every whole character is a word.
         """
-        characters, ids = self._split_on_unicode(tokens)
-        if self.language in UNSPACED:
-            return characters, ids
-        return self._split_on_spaces(characters, ids)
+        return self.split_on_unicode(tokens) if self.language in UNSPACED else self.split_on_spaces(tokens)
 
-    def _split_on_unicode(self, tokens: Sequence[int]) -> tuple[list[str], list[list[int]]]:
+    def split_on_unicode(self, tokens: Sequence[int]) -> tuple[list[str], list[list[int]]]:
+        """Every whole character, or every token that holds several, and the ids of each."""
         whole = self.decode_with_timestamps(tokens)
         words: list[str] = []
         word_tokens: list[list[int]] = []
@@ -149,7 +147,9 @@ class Tokenizer:
             word_tokens.append(current)
         return words, word_tokens
 
-    def _split_on_spaces(self, pieces: list[str], piece_tokens: list[list[int]]) -> tuple[list[str], list[list[int]]]:
+    def split_on_spaces(self, tokens: Sequence[int]) -> tuple[list[str], list[list[int]]]:
+        """Words as spaces and punctuation part them, and the ids of each."""
+        pieces, piece_tokens = self.split_on_unicode(tokens)
         words: list[str] = []
         word_tokens: list[list[int]] = []
         for piece, ids in zip(pieces, piece_tokens, strict=True):
