@@ -1,0 +1,36 @@
+# Python 3.11+, pip and make are all that must be there. PYTHON chooses the interpreter: make PYTHON=python3.12 demo
+PYTHON ?= python3
+export PYTHON
+
+RECORDINGS = $(sort $(foreach suffix,flac m4a mp3 ogg opus wav,$(wildcard examples/*.$(suffix))))
+
+.PHONY: help demo test check venv clean
+
+help:
+	@echo "make demo    install, fetch the model base, transcribe the recordings in examples/"
+	@echo "make test    install what the tests need and run them all"
+	@echo "make check   lint, types and the import law; under a minute"
+	@echo "make venv    .venv with everything for work on sottovoce"
+	@echo "make clean   remove what the others made; models stay in the user's cache"
+
+# The second run finds the stamp newer than pyproject.toml and calls no pip: it works without a network
+.venv/.installed: pyproject.toml
+	@scripts/install
+
+.venv/.installed-dev: pyproject.toml
+	@scripts/install dev
+
+demo: .venv/.installed
+	.venv/bin/sottovoce transcribe $(RECORDINGS) --model base --output_format srt --output_dir examples
+
+venv: .venv/.installed-dev
+
+test: venv
+	@scripts/test
+
+check: venv
+	@scripts/check
+
+clean:
+	rm -rf .venv build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis $(addsuffix .srt,$(basename $(RECORDINGS)))
+	find src tests bench scripts -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,204 @@
+"""The import law of docs/architecture.md, read from the syntax: a lazy or a typing-only import is no way round it."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SRC = ROOT / "src" / "sottovoce"
+FILES = sorted(SRC.rglob("*.py"))
+ALL_FILES = [p for place in ("src", "tests", "bench", "scripts") for p in sorted((ROOT / place).rglob("*.py"))]
+
+GROUND = {"errors", "types", "config"}
+LOOKS_AT = {  # room: the rooms below it that it may look at; into itself it always may
+    "errors": set[str](),
+    "types": {"errors"},
+    "config": {"errors"},
+    "audio": {"errors", "types"},
+    "text": {"errors", "types"},
+    "model": {"errors", "types", "config"},
+    "flow": {"errors", "types", "config", "audio", "text"},
+    "engine": {"errors", "types", "config", "model", "audio"},
+    "api": {*GROUND, "audio", "text", "model", "flow", "engine"},
+    "compat": {*GROUND, "audio", "text", "model", "flow", "engine", "api"},
+    "cli": {*GROUND, "audio", "text", "model", "flow", "engine", "api"},
+}
+
+# External name: the rooms, or files of rooms, that may speak it. What is not named here is not a dependency.
+SPEAKS = {
+    "numpy": {"audio", "engine", "flow", "model", "api", "compat", "cli", "types"},
+    "torch": {
+        *("audio.mel", "model", "compat"),
+        *(f"engine.{name}" for name in ("align", "cache", "device", "engine", "rules", "runner", "sampler")),
+    },
+    "av": {"audio"},
+    "tiktoken": {"text.tokenizer"},
+    "safetensors": {"model"},
+    "huggingface_hub": {"model.hfhub"},
+    "tqdm": {"model.hfhub"},  # the kind of progress bar that huggingface_hub takes, and comes with
+    "filelock": {"model"},
+    "click": {"cli"},
+    "rich": {"cli"},
+    # of the standard library
+    "threading": {"engine.loop"},
+    "_thread": set[str](),
+    "multiprocessing": set[str](),
+    "asyncio": {"flow.drive", "api", "compat"},
+    "subprocess": {"model", "cli"},
+    "urllib": {"audio", "model", "cli"},
+    "socket": {"audio", "model", "cli"},
+    "http": {"audio", "model"},
+}
+BROUGHT_BY = {"tqdm": "huggingface_hub"}
+NO_NAMES = {"utils", "util", "common", "core", "helpers", "helper", "misc", "shared"}
+
+
+def module_of(path: Path) -> str:
+    """Dotted name below sottovoce: "engine.loop", "cli", "" for the package itself."""
+    parts = path.relative_to(SRC).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def room_of(module: str) -> str:
+    """A front room may have several files: cli.py beside cli_doctor.py would be of the room cli."""
+    return module.split(".")[0].split("_")[0]
+
+
+MODULES = {module_of(path) for path in FILES} | {room_of(module_of(path)) for path in FILES}
+
+
+def imports(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """(line, absolute name) of every import, wherever it stands; of `from a import b` both a and a.b."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import(names=names):
+                yield from ((node.lineno, alias.name) for alias in names)
+            case ast.ImportFrom(module=module, names=names, level=level):
+                assert level == 0 and module, f"line {node.lineno}: a relative import; write it absolute"
+                yield node.lineno, module
+                yield from ((node.lineno, f"{module}.{alias.name}") for alias in names)
+            case ast.Call(
+                func=ast.Name(id=name) | ast.Attribute(attr=name), args=[ast.Constant(value=str(target)), *_]
+            ):
+                if name in ("import_module", "__import__"):
+                    yield node.lineno, target
+
+
+def own(name: str) -> str | None:
+    """The module of ours that an imported name is or lies in; None for what is not ours."""
+    if name != "sottovoce" and not name.startswith("sottovoce."):
+        return None
+    below = name.removeprefix("sottovoce").removeprefix(".")
+    while below and below not in MODULES:
+        below = below.rpartition(".")[0]
+    return below
+
+
+def breaches(path: Path, source: str) -> Iterator[str]:
+    module = module_of(path)
+    room = room_of(module)
+    for line, name in imports(ast.parse(source)):
+        where = f"{path.relative_to(SRC)}:{line}: {name}"
+        target = own(name)
+        if target is None:
+            outside = name.split(".")[0]
+            if outside in SPEAKS:
+                if not any(
+                    module == place or module.startswith(f"{place}.") or room == place for place in SPEAKS[outside]
+                ):
+                    yield f"{where} is spoken only in {sorted(SPEAKS[outside])}"
+            elif outside not in sys.stdlib_module_names:
+                yield f"{where} is no dependency of this project"
+        elif target == "":
+            # `from sottovoce import x` gives two names, and is judged by the second
+            if name != "sottovoce" and room not in ("cli", "compat"):
+                yield f"{where}: a room does not look at the front door"
+        elif room_of(target) != room:
+            if room_of(target) not in LOOKS_AT[room]:
+                yield f"{where}: {room} does not look at {room_of(target)}"
+            elif room == "engine" and room_of(target) == "audio" and target not in ("audio", "audio.mel"):
+                yield f"{where}: of audio, the engine knows the mel only"
+
+
+ROOMS = [path for path in FILES if module_of(path)]
+
+
+@pytest.mark.parametrize("path", ROOMS, ids=module_of)
+def test_arrows_point_down(path: Path) -> None:
+    assert list(breaches(path, path.read_text("utf-8"))) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("text/formats.py", "def f():\n    import torch\n"),
+        ("text/formats.py", "from sottovoce.audio import mel\n"),
+        ("text/formats.py", "from sottovoce import audio\n"),
+        (
+            "types.py",
+            "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from sottovoce.text.formats import Transcript\n",
+        ),
+        ("model/hub.py", "import sottovoce.flow.longform\n"),
+        ("engine/engine.py", "from sottovoce.audio.decode import load\n"),
+        ("engine/scheduler.py", "import torch.nn.functional as F\n"),
+        ("engine/engine.py", "from threading import Lock\n"),
+        ("flow/longform.py", "from importlib import import_module\nimport_module('sottovoce.engine.loop')\n"),
+        ("api.py", "import requests\n"),
+        ("api.py", "from sottovoce import Whisper\n"),
+    ],
+)
+def test_the_law_sees_a_breach(module: str, source: str) -> None:
+    assert list(breaches(SRC / module, source))
+
+
+def test_a_relative_import_is_seen() -> None:
+    with pytest.raises(AssertionError, match="relative"):
+        list(breaches(SRC / "text" / "formats.py", "from . import tokenizer\n"))
+
+
+@pytest.mark.parametrize("path", ROOMS, ids=module_of)
+def test_nothing_is_imported_by_a_name_made_up_at_run_time(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        match node:
+            case ast.Call(
+                func=ast.Name(id="import_module" | "__import__") | ast.Attribute(attr="import_module"), args=args
+            ):
+                assert args and isinstance(args[0], ast.Constant), f"line {node.lineno}"
+
+
+def test_every_room_has_a_floor() -> None:
+    assert {room_of(module) for module in MODULES if module} <= set(LOOKS_AT)
+
+
+def test_what_is_imported_is_declared() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    declared = {re.split(r"[^\w.-]", line, maxsplit=1)[0].replace("-", "_").lower() for line in project["dependencies"]}
+    external = {name for name in SPEAKS if name not in sys.stdlib_module_names}
+    assert {BROUGHT_BY.get(name, name) for name in external} == declared
+
+
+@pytest.mark.parametrize("path", ALL_FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_file_says_what_it_owns_and_stays_short(path: Path) -> None:
+    source = path.read_text("utf-8")
+    assert path.stem not in NO_NAMES, "a helper lives in the file that needs it, or it is a concept and gets a name"
+    assert source.count("\n") <= 400
+    if source.strip():
+        assert ast.get_docstring(ast.parse(source)), "the first statement says what the file owns"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SRC)))
+def test_functions_stay_short_and_only_the_command_line_prints(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            n_lines = (node.end_lineno or node.lineno) - node.lineno + 1
+            doc = ast.get_docstring(node, clean=False) or ""
+            assert n_lines - doc.count("\n") <= 60, f"{node.name} has {n_lines} lines"
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print":
+            assert room_of(module_of(path)) == "cli", f"line {node.lineno} prints"
