@@ -27,6 +27,7 @@ class Exit(IntEnum):
     MODEL = 4
     OUTPUT = 5
     ENGINE = 6
+    UNFIT = 7
     INTERRUPTED = 130  # 128 + SIGINT, as shells count
     PIPE = 141  # 128 + SIGPIPE
     TERMINATED = 143  # 128 + SIGTERM
@@ -40,6 +41,7 @@ MEANINGS = {
     Exit.MODEL: "a model is unknown, damaged, or no source serves it",
     Exit.OUTPUT: "a file cannot be written",
     Exit.ENGINE: "the engine failed: memory, device",
+    Exit.UNFIT: "sottovoce doctor found something that fails",
     Exit.INTERRUPTED: "stopped by Ctrl-C; what was finished stays",
     Exit.PIPE: "whoever read the standard output has left",
     Exit.TERMINATED: "stopped by SIGTERM; what was finished stays",

@@ -23,7 +23,7 @@ class Pace:
         self._all_s: dict[int, float] = {}
         self._duration_s: dict[int, float] = {}
         self._done_s: dict[int, float] = {}
-        self._skipped = 0
+        self._n_failed = 0
 
     def opened(self, i: int, duration_s: float) -> None:
         """Recording i has been read, and is so long."""
@@ -36,12 +36,16 @@ class Pace:
         self._done_s[i] = self._within(position_s, self._duration_s[i])
 
     def ended(self, i: int) -> None:
-        """Recording i is done, or has failed."""
+        """Recording i is done."""
         self.n_ended += 1
-        if i in self._all_s:
-            self._done_s[i] = self._all_s[i]
-        else:
-            self._skipped += 1  # could not be opened: it has no sound to wait for
+        self._done_s[i] = self._all_s[i]
+
+    def failed(self, i: int) -> None:
+        """Recording i came to nothing; its sound does not count."""
+        self.n_ended += 1
+        self._n_failed += 1
+        self._all_s.pop(i, None)
+        self._done_s.pop(i, None)
 
     @property
     def done_s(self) -> float:
@@ -49,11 +53,11 @@ class Pace:
 
     @property
     def all_s(self) -> float | None:
-        """Seconds of sound in all; None as long as no recording is open."""
+        """Seconds of sound in all; None as long as nothing has been read."""
         if not self._all_s:
             return None
         known = sum(self._all_s.values())
-        return known / len(self._all_s) * max(self.n_recordings - self._skipped, len(self._all_s))
+        return known / len(self._all_s) * (self.n_recordings - self._n_failed)
 
     @property
     def elapsed_s(self) -> float:

@@ -135,7 +135,6 @@ class Run:
                     self.pace.at(i, event.position_s)
                     self._print(i, event.segments)
                 else:
-                    self.pace.ended(i)
                     exits += self._end(i, event)
                 tell()
                 if self.screen.stdout_gone and not self.job.formats:
@@ -151,8 +150,10 @@ class Run:
         self._ended.add(i)
         self._turn_over()
         if done.error is not None:
+            self.pace.failed(i)
             return [_report(self.screen, recording.name, done.error)]
         assert done.transcript is not None, "a flow without error has a transcript"
+        self.pace.ended(i)
         try:
             self._write(recording, done.transcript)
         except OutputError as e:

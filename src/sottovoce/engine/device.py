@@ -105,3 +105,31 @@ def n_cpus() -> int:
     except (OSError, ValueError):
         return n
     return n if quota == "max" else max(1, min(n, int(int(quota) / int(period) + 0.5)))
+
+
+# --- what is there, for people who look for a fault ------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """A CUDA device. capability: as "9.0"."""
+
+    name: str
+    capability: str
+    memory_bytes: int
+    free_bytes: int
+
+
+def gpus() -> tuple[Gpu, ...]:
+    """The CUDA devices that torch can use."""
+    found = []
+    for i in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
+        free_bytes, memory_bytes = torch.cuda.mem_get_info(i)
+        major, minor = torch.cuda.get_device_capability(i)
+        found.append(Gpu(torch.cuda.get_device_name(i), f"{major}.{minor}", memory_bytes, free_bytes))
+    return tuple(found)
+
+
+def torch_build() -> tuple[str, str | None]:
+    """torch's version, and the CUDA version that it is built for; None for a CPU build."""
+    return str(torch.__version__), torch.version.cuda
