@@ -141,14 +141,14 @@ def txt(transcript: Transcript, layout: Layout = PLAIN) -> str:
 
 def vtt(transcript: Transcript, layout: Layout = PLAIN) -> str:
     """WebVTT."""
-    cues = (f"{_vtt_time(c.start)} --> {_vtt_time(c.end)}\n{c.text}\n\n" for c in _cues(transcript, layout))
-    return "WEBVTT\n\n" + "".join(cues)
+    blocks = (f"{_vtt_time(c.start)} --> {_vtt_time(c.end)}\n{c.text}\n\n" for c in cues(transcript, layout))
+    return "WEBVTT\n\n" + "".join(blocks)
 
 
 def srt(transcript: Transcript, layout: Layout = PLAIN) -> str:
     """SubRip."""
-    cues = enumerate(_cues(transcript, layout), start=1)
-    return "".join(f"{i}\n{_srt_time(c.start)} --> {_srt_time(c.end)}\n{c.text}\n\n" for i, c in cues)
+    numbered = enumerate(cues(transcript, layout), start=1)
+    return "".join(f"{i}\n{_srt_time(c.start)} --> {_srt_time(c.end)}\n{c.text}\n\n" for i, c in numbered)
 
 
 def tsv(transcript: Transcript, layout: Layout = PLAIN) -> str:
@@ -187,36 +187,39 @@ def _srt_time(seconds: float) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Cue:
+class Cue:
+    """One subtitle. start, end: seconds."""
+
     start: float
     end: float
     text: str
 
 
-def _cues(transcript: Transcript, layout: Layout) -> Iterator[_Cue]:
+def cues(transcript: Transcript, layout: Layout = PLAIN) -> Iterator[Cue]:
+    """The subtitles that srt and vtt write."""
     segments = [s.words for s in transcript.segments if s.words is not None]
     if not segments or len(segments) < len(transcript.segments):
         # no word times; a segment that was blanked for having no sound carries an empty list of words all the same
         for s in transcript.segments:
-            yield _Cue(s.start, s.end, s.text.strip().replace("-->", "->"))
+            yield Cue(s.start, s.end, s.text.strip().replace("-->", "->"))
         return
     for words in _subtitles(segments, transcript.segments[0].start, layout):
         text = "".join(w.word for w in words)
         if layout.highlight_words:
             yield from _highlighted(words, text)
         else:
-            yield _Cue(words[0].start, words[-1].end, text)
+            yield Cue(words[0].start, words[-1].end, text)
 
 
-def _highlighted(words: Sequence[Word], text: str) -> Iterator[_Cue]:
+def _highlighted(words: Sequence[Word], text: str) -> Iterator[Cue]:
     """Each word underlined while it is spoken; between words the plain text."""
     last = words[0].start
     for i, word in enumerate(words):
         if _vtt_time(last) != _vtt_time(word.start):
-            yield _Cue(last, word.start, text)
+            yield Cue(last, word.start, text)
         marked = re.sub(r"^(\s*)(.*)$", r"\1<u>\2</u>", word.word)
         before, after = ("".join(w.word for w in part) for part in (words[:i], words[i + 1 :]))
-        yield _Cue(word.start, word.end, before + marked + after)
+        yield Cue(word.start, word.end, before + marked + after)
         last = word.end
 
 
