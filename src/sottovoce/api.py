@@ -194,7 +194,7 @@ class Whisper:
             for key, source in sources:
                 yield key, self._opened(source, request)
 
-        return drive_all(flows(), self._submit, N_ACTIVE)
+        return self.events_each(flows())
 
     def detect_language(self, source: Source, **options: Any) -> Heard:
         """The language of a recording: `.language` (code), `.probability`, `.probs` (by code)."""
@@ -216,6 +216,12 @@ class Whisper:
     def events(self, flow: Flow) -> Generator[Event, None, Transcript]:
         """Drive a flow in this thread."""
         return self._drive(flow)
+
+    def events_each(
+        self, flows: Iterable[tuple[K, Flow]], n_active: int = N_ACTIVE
+    ) -> Iterator[tuple[K, Event | Done]]:
+        """Drive many flows together in this thread, at most n_active at once."""
+        return drive_all(flows, self._submit, n_active)
 
     def ask(self, sound: Sound, ask: Any, key: str | None = None, lane: Lane = Lane.REQUEST) -> Future[Answer]:
         """Put one question about one window to the engine. key: a name that `mint` gave, to stay with warm sound."""
