@@ -120,6 +120,7 @@ class Whisper:
     def close(self) -> None:
         """Stop the engine and give the memory back. What still waits is answered with an EngineError. Idempotent."""
         self._close()
+        vars(self).pop("network", None)
 
     def __enter__(self) -> Whisper:
         return self

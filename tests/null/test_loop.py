@@ -124,10 +124,11 @@ def test_when_the_loop_dies_everybody_is_told_why(death: BaseException) -> None:
 
 
 def test_a_window_that_could_never_run_is_refused_at_the_door() -> None:
-    loop = Loop(FakeEngine())
+    engine = FakeEngine()
+    engine.go.set()
+    loop = Loop(engine)
     with pytest.raises(OptionError):
         loop.submit(a_window("refused"))
-    loop.engine.go.set()  # type: ignore[attr-defined]
     loop.close()
 
 

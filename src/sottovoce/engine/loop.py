@@ -45,11 +45,11 @@ class Loop:
 
         Raises OptionError if the engine could never decode it, EngineError if the loop is closed.
         """
-        self.engine.admit(window)
         future: Future[Answer] = Future()
         with self._wake:
             if self._closing:
                 raise EngineError("the engine is closed; make a new Whisper to decode on")
+            self.engine.admit(window)
             self._inbox.append((window, lane, future))
             self._wake.notify()
         return future
@@ -61,6 +61,7 @@ class Loop:
             self._wake.notify()
         if threading.current_thread() is not self._thread:
             self._thread.join()
+            vars(self).pop("engine", None)  # weights and pools are given back
 
     def _run(self) -> None:
         try:
