@@ -64,8 +64,8 @@ def test_importing_loads_nothing_heavy() -> None:
 
 
 def test_importing_costs_less_than_50_ms() -> None:
-    """Fastest of five: the others measure the machine's other work."""
-    clock = "import sys, time; t = time.perf_counter(); import sottovoce; print(time.perf_counter() - t)"
+    """Of the processor, fastest of five: a clock on the wall measures the machine's other work."""
+    clock = "import time; t = time.process_time(); import sottovoce; print(time.process_time() - t)"
     assert min(float(run(clock)) for _ in range(5)) < 0.05
 
 
