@@ -4,12 +4,13 @@ export PYTHON
 
 RECORDINGS = $(sort $(foreach suffix,flac m4a mp3 ogg opus wav,$(wildcard examples/*.$(suffix))))
 
-.PHONY: help demo test check venv clean
+.PHONY: help demo test check bench venv clean
 
 help:
 	@echo "make demo    install, fetch the model base, transcribe the recordings in examples/"
 	@echo "make test    install what the tests need and run them all"
 	@echo "make check   lint, types and the import law; under a minute"
+	@echo "make bench   error rates; BENCH=\"parity --help\" chooses another benchmark and its arguments"
 	@echo "make venv    .venv with everything for work on sottovoce"
 	@echo "make clean   remove what the others made; models stay in the user's cache"
 
@@ -30,6 +31,11 @@ test: venv
 
 check: venv
 	@scripts/check
+
+BENCH ?= accuracy
+
+bench: venv
+	@scripts/bench $(BENCH)
 
 clean:
 	rm -rf .venv build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis $(addsuffix .srt,$(basename $(RECORDINGS)))
