@@ -81,7 +81,7 @@ def load_model(
 class Whisper:
     """A Whisper model. Made by `load_model`."""
 
-    def __init__(self, config: Config, device: str | int | torch.device) -> None:
+    def __init__(self, config: Config, device: str | int | torch.device = "cpu") -> None:
         if not isinstance(config, Config):
             raise OptionError(
                 f"Whisper({type(config).__name__}) was called, but a model is trained already here; use load_model"
