@@ -16,7 +16,7 @@ from typing import Any, TypeVar, overload
 import numpy as np
 
 from sottovoce.audio import decode
-from sottovoce.audio.decode import Source
+from sottovoce.audio.source import Source
 from sottovoce.config import Config
 from sottovoce.engine.device import Choice, choose, n_cpus
 from sottovoce.engine.engine import Engine
@@ -212,6 +212,7 @@ class Whisper:
         return decode.load(source, stream=request.stream, channel=request.channel, end_s=request.end_s)
 
     def flow(self, samples: np.ndarray, options: Options) -> Flow:
+        """The flow that transcribes (N,) float32 samples at 16 kHz; `events` drives it."""
         return longform.transcribe(samples, options, self._checkpoint, self._mint())
 
     def events(self, flow: Flow) -> Generator[Event, None, Transcript]:

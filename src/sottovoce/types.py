@@ -130,7 +130,7 @@ class Detect:
 
 @dataclass(frozen=True, slots=True)
 class Align:
-    """When is each token spoken? sot: the start sequence, without <|notimestamps|>; text: token ids below end of text."""
+    """When is each token spoken? sot: the start sequence without <|notimestamps|>; text: ids below the end of text."""
 
     sot: tuple[int, ...]
     text: tuple[int, ...]
@@ -184,7 +184,7 @@ class Detected:
 
 @dataclass(frozen=True, slots=True)
 class Aligned:
-    """Per token of Align.text plus the end of text: start times in audio positions (20 ms); per text token: probability.
+    """When each token of Align.text and the end of text begin (jumps, audio positions of 20 ms), and how probable they are.
 
     jumps has n_text + 1 entries, probs n_text.
     """
@@ -304,7 +304,8 @@ class Word:
 class Segment:
     """A line of the transcript. start, end: seconds. seek: mel frame (10 ms) at which its window began.
 
-    tokens: ids, timestamps included. words: None unless word_timestamps was asked for.
+    tokens: ids, timestamps included. words: None unless word_timestamps was asked for,
+    or the segment was emptied because it has no length or no text.
     """
 
     id: int

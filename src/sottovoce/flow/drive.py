@@ -9,9 +9,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from sottovoce.text.formats import Transcript
-
 from sottovoce.flow.protocol import WAIT, Event, Flow, Got, Wait
+from sottovoce.text.formats import Transcript
 from sottovoce.types import Answer, Window
 
 K = TypeVar("K")
@@ -36,7 +35,7 @@ class Seat:
     waiting: bool = False
 
     def advance(self) -> Event | Wait | Done:
-        """Run the flow until it knows something, must wait, or has ended; while it waits, only an answer moves it on."""
+        """Run the flow until it knows something, must wait or has ended; while it waits, only an answer helps."""
         got: Got | None = None
         try:
             if self.waiting:

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from sottovoce.text.formats import Transcript
-
 from sottovoce.types import Answer, Segment, Window
 
 

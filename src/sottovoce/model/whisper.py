@@ -123,8 +123,8 @@ class Encoder(nn.Module):
         x = x + self.positional_embedding
         for block in self.blocks:
             x = block(x)
-        x = self.ln_post(x)
-        return x
+        h: Tensor = self.ln_post(x)
+        return h
 
 
 class Decoder(nn.Module):
@@ -141,8 +141,8 @@ class Decoder(nn.Module):
         x = self.token_embedding(tokens) + self.positional_embedding[positions]
         for i_layer, block in enumerate(self.blocks):
             x = block(x, i_layer, cache)
-        x = self.ln(x)
-        return x
+        h: Tensor = self.ln(x)
+        return h
 
     def logits(self, x: Tensor) -> Tensor:
         """(..., C) -> (..., V) float32."""
