@@ -9,7 +9,6 @@ import argparse
 import json
 import multiprocessing
 import resource
-import subprocess
 import sys
 import tempfile
 import time
@@ -18,7 +17,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
-from bench.data import Clip, read
+from bench.data import Clip, commit, read
 from bench.peer import Peer
 from bench.scores import Case, Heard, Score, details, score, summary
 
@@ -112,8 +111,7 @@ def _write(out: Path | None, heard: Sequence[Heard], scores: Sequence[Sequence[S
         return
     out.parent.mkdir(parents=True, exist_ok=True)
     rows = [{**asdict(h), "scores": [asdict(s) for s in each]} for h, each in zip(heard, scores, strict=True)]
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
-    content = {"normaliser": about, "commit": commit, "cases": rows}
+    content = {"normaliser": about, "commit": commit(), "cases": rows}
     out.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", "utf-8")
     out.with_suffix(".md").write_text(f"{summary(heard, scores)}\n\n{details(heard, scores)}\n", "utf-8")
 

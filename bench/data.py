@@ -1,4 +1,4 @@
-"""The recordings of a benchmark: a folder with manifest.jsonl, one clip a line. Knows no model and no metric.
+"""What is measured: the recordings of a folder with manifest.jsonl, and the commit. Knows no model and no metric.
 
 A line has path (below the folder), set, language ("" without speech), duration_s, reference (null if there is none)
 and reference_kind; what else it has is not read.
@@ -7,8 +7,10 @@ and reference_kind; what else it has is not read.
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 MANIFEST = "manifest.jsonl"
@@ -60,6 +62,16 @@ def added(text: str) -> Clip:
         path, end = text, ""
     name = Path(path).name + (f"@{end}" if end else "")
     return Clip(name, Path(path), "added", "", 0.0, None, "none", float(end) if end else None)
+
+
+@cache
+def commit() -> str:
+    """The commit that is measured, with "+" if the working tree has changed; "unknown" without git."""
+    try:
+        run = subprocess.run(["git", "describe", "--always", "--dirty=+"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return run.stdout.strip()
 
 
 def _clip(folder: Path, line: dict[str, object]) -> Clip:

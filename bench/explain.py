@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 from bench.compare import first_split
+from bench.findings import Cause
 from bench.peer import Peer
 
 from sottovoce.api import Request, Whisper
@@ -25,14 +25,6 @@ LOGITS_CLOSE = 2e-3  # scores are about 10; two orders of summation in float32 g
 TIE = 4  # a margin that is smaller than so many times the scores' difference is no margin
 SHAKE = 1e-6  # how far the log-mel is moved to see whether the peer agrees with itself
 N_SHAKES = 6
-
-
-class Cause(StrEnum):
-    FLOW = "flow"  # other windows, other prompts, or other segments from the same tokens
-    MEL = "mel"
-    MODEL = "model"  # the same mel, but other scores
-    SEARCH = "search"  # the same scores, but another choice
-    TIE = "tie"  # two choices are so close that the order of summation decides
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,15 +12,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from bench.compare import differences
-from bench.data import Clip, added, read
-from bench.explain import Cause, Explainer
+from bench.data import Clip, added, commit, read
+from bench.explain import Explainer
+from bench.findings import Cause, Result, differing, summary
 from bench.peer import Peer, PeerError
 
 from sottovoce.api import Whisper
@@ -60,24 +61,6 @@ class Case:
         return given if self.ladder else {**given, "temperature": [0.0]}
 
 
-@dataclass(slots=True)
-class Result:
-    """One clip in one case. differences: in words; empty if all is equal. cause: of the first one."""
-
-    case: str
-    clip: str
-    set: str
-    seconds: float
-    n_segments: int = 0
-    n_tokens: int = 0
-    differences: list[str] = field(default_factory=list)
-    cause: str | None = None
-    explanation: str = ""
-    fell_back: bool = False
-    alone_equal: bool | None = None
-    error: str | None = None
-
-
 @dataclass(frozen=True, slots=True)
 class Loaded:
     """A clip with the samples that each side hears. d_samples: how far the two loaders differ; None if not asked."""
@@ -93,7 +76,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     torch.set_num_threads(args.threads)
     clips = read(args.data, args.sets, args.limit) if args.data else []
     clips += [added(text) for text in args.add]
-    results: list[Result] = []
+    results = _earlier(args.out, _cases(args))
+    n_earlier = len(results)
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         with Peer(args.peer_python, work, args.cache, args.threads) as peer:
@@ -101,9 +85,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             for model in args.models:
                 for result in _run_model(model, [c for c in _cases(args) if c.model == model], heard, peer, work, args):
                     results.append(result)
-                    _write(args, results, broken, peer)
+                    _write(args.out, results, broken, peer.about)
     print(summary(results))
-    failed = [r for r in results if r.error or (r.cause not in (None, Cause.TIE.value))]
+    failed = [r for r in results[n_earlier:] if r.error or (r.cause not in (None, Cause.TIE.value))]
     return 1 if failed else 0
 
 
@@ -121,8 +105,8 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--loader", choices=("same", "own"), default="same", help="own: each side reads the file itself")
     p.add_argument("--alone", type=int, default=4, help="clips of each set decoded once more alone, beside the batch")
     p.add_argument("--threads", type=int, default=1, help="of either side")
-    p.add_argument("--cache", type=Path, default=Path(".cache/parity"), help="folder of the peer's answers")
-    p.add_argument("--out", type=Path, help="results as JSON; a table is written beside it")
+    p.add_argument("--cache", type=Path, default=Path("bench/out/parity-cache"), help="folder of the peer's answers")
+    p.add_argument("--out", type=Path, help="results as JSON, a table beside it; other cases in it stay")
     return p
 
 
@@ -204,7 +188,7 @@ def _ours(whisper: Whisper, case: Case, heard: Sequence[Loaded]) -> dict[str, Tr
 
 def _compare(case: Case, loaded: Loaded, said: Transcript | Exception, peer: Peer, explainer: Explainer) -> Result:
     clip = loaded.clip
-    result = Result(case.name, clip.name, clip.set, len(loaded.ours) / SAMPLE_RATE)
+    result = Result(case.name, clip.name, clip.set, len(loaded.ours) / SAMPLE_RATE, commit=commit())
     try:
         theirs = peer.transcribe(loaded.theirs, case.their_options())
     except PeerError as e:
@@ -232,40 +216,21 @@ def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def _write(args: argparse.Namespace, results: Sequence[Result], broken: Sequence[str], peer: Peer) -> None:
-    if args.out:
-        table = summary(results)
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        content = {"peer": peer.about, "broken": list(broken), "results": [asdict(r) for r in results]}
-        args.out.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", "utf-8")
-        args.out.with_suffix(".md").write_text(table + "\n", "utf-8")
+def _write(out: Path | None, results: Sequence[Result], broken: Sequence[str], about: dict[str, str]) -> None:
+    if out is None:
+        return
+    out.parent.mkdir(parents=True, exist_ok=True)
+    content = {"peer": about, "broken": list(broken), "results": [asdict(r) for r in results]}
+    out.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    out.with_suffix(".md").write_text(f"{summary(results)}\n\n{differing(results)}\n", "utf-8")
 
 
-def summary(results: Sequence[Result]) -> str:
-    """A Markdown table: per case and set how many clips are identical, and the causes of the others."""
-    lines = [
-        "| case | set | clips | minutes | tokens | identical | tie | other | fell back | errors | alone = batch |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    for case, name in dict.fromkeys((r.case, r.set) for r in results):
-        rows = [r for r in results if (r.case, r.set) == (case, name)]
-        sure = [r for r in rows if not r.error and not r.fell_back]
-        alone = [r.alone_equal for r in rows if r.alone_equal is not None]
-        cells = [
-            case,
-            name,
-            len(rows),
-            f"{sum(r.seconds for r in rows) / 60:.1f}",
-            sum(r.n_tokens for r in rows),
-            sum(not r.differences for r in sure),
-            sum(r.cause == Cause.TIE for r in sure),
-            sum(r.cause not in (None, Cause.TIE) for r in sure),
-            sum(r.fell_back for r in rows),
-            sum(r.error is not None for r in rows),
-            f"{sum(alone)} of {len(alone)}",
-        ]
-        lines.append("| " + " | ".join(str(c) for c in cells) + " |")
-    return "\n".join(lines)
+def _earlier(out: Path | None, cases: Sequence[Case]) -> list[Result]:
+    """What an earlier run left in the file, of cases that this run leaves alone."""
+    if out is None or not out.is_file():
+        return []
+    kept = [Result(**line) for line in json.loads(out.read_text("utf-8"))["results"]]
+    return [r for r in kept if r.case not in {case.name for case in cases}]
 
 
 if __name__ == "__main__":
