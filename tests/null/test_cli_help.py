@@ -8,12 +8,14 @@ import time
 from pathlib import Path
 
 import click
+import numpy as np
 import pytest
 from click.shell_completion import ShellComplete
 
 from sottovoce import errors
 from sottovoce.cli.app import cli
 from sottovoce.cli.exits import MEANINGS, Exit, exit_of, said, worst
+from sottovoce.cli.job import ladder
 from sottovoce.cli.options import CONTEXT
 from sottovoce.cli.transcribe import transcribe
 
@@ -178,6 +180,14 @@ def test_completion_prints_a_script(shell: str) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert f"_SOTTOVOCE_COMPLETE={shell}_complete" in done.stdout.replace("'", "")
+
+
+@pytest.mark.parametrize("first", [0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5])
+@pytest.mark.parametrize("step", [0.2, 0.1, 0.05, 0.3, 0.25, 1 / 3])
+def test_the_ladder_of_temperatures_has_numpys_very_floats(first: float, step: float) -> None:
+    """whisper's command makes it with numpy.arange, and the json files show each float."""
+    assert ladder(first, step) == (tuple(float(t) for t in np.arange(first, 1.0 + 1e-6, step)) or (first,))
+    assert ladder(first, None) == (first,)
 
 
 # --- exit codes -----------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""`sottovoce transcribe`: the flags of the `whisper` command, and more. Reads them; `cli.work` does what they ask."""
+"""`sottovoce transcribe`: the flags of the `whisper` command, and more. Does nothing itself."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from typing import Any, TypeVar
 
 import click
 
-from sottovoce.cli.options import Bool, Clip, Language, Maybe, config_of, settings
+from sottovoce.cli.exits import worst
+from sottovoce.cli.job import Job, prepare
+from sottovoce.cli.options import Bool, Clip, Language, Maybe, config_of, settings, start_log
+from sottovoce.cli.screen import Screen
 from sottovoce.types import APPEND_PUNCTUATIONS, PREPEND_PUNCTUATIONS
 
 FORMATS = ("txt", "vtt", "srt", "tsv", "json", "all", "none")
@@ -99,13 +102,19 @@ def transcribe(files: tuple[str, ...], **given: Any) -> int:
     files    <output-dir>/<name of the recording>.<format>; a recording found in a folder keeps its place below that
              folder; where two would share a name, the later one's gets a number; the standard input is called stdin
     """
-    from sottovoce.cli.work import Job, work
-
     config = config_of(given)
     _check(given)
     if not given.pop("fp16") and config.compute == "auto":
         config = config.with_(compute="float32")
-    return work(Job.of(files, config, given))
+    job = Job.of(files, config, given)
+    screen = Screen(quiet=job.quiet)
+    start_log(config, screen.write)
+    recordings, exits = prepare(job, screen)
+    if recordings:
+        from sottovoce.cli.work import work  # torch: what fails before, fails at once
+
+        exits += work(job, screen, recordings)
+    return worst(exits)
 
 
 def _check(given: dict[str, Any]) -> None:

@@ -2,106 +2,38 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from sottovoce.api import Request, Whisper
-from sottovoce.cli.exits import Exit, Stopped, exit_of, said, worst
-from sottovoce.cli.options import start_log
+from sottovoce.cli.exits import Exit, Stopped
+from sottovoce.cli.job import Job, make_folder, report
 from sottovoce.cli.pace import Pace, hms
-from sottovoce.cli.recordings import Recording, find
+from sottovoce.cli.recordings import Recording
 from sottovoce.cli.screen import Screen
-from sottovoce.config import Config
 from sottovoce.errors import OutputError
 from sottovoce.flow.drive import Done
 from sottovoce.flow.protocol import Heard, Known, Opened
-from sottovoce.text.formats import FORMATS, Layout, Transcript, format_timestamp
+from sottovoce.text.formats import Transcript, format_timestamp
 from sottovoce.text.languages import LANGUAGES
 from sottovoce.types import Segment
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One run. options: keywords of `Whisper.transcribe_each`. formats: files to write for each recording."""
-
-    arguments: tuple[str, ...]
-    config: Config
-    options: dict[str, Any]
-    layout: Layout
-    output_dir: Path
-    formats: tuple[str, ...]
-    verbose: bool
-    quiet: bool
-    resume: bool
-
-    @classmethod
-    def of(cls, arguments: tuple[str, ...], config: Config, flags: dict[str, Any]) -> Job:
-        """From the flags of the command. Raises OptionError for a value that cannot be honoured."""
-        o = dict(flags)
-        layout = Layout(
-            **{n: o.pop(n) for n in ("max_line_width", "max_line_count", "highlight_words", "max_words_per_line")}
-        )
-        wanted = o.pop("output_format")
-        formats = {"all": tuple(FORMATS), "none": ()}.get(wanted, (wanted,))
-        job = {name: o.pop(name) for name in ("verbose", "quiet", "resume")}
-        output_dir = Path(o.pop("output_dir"))
-        o["temperature"] = _ladder(o["temperature"], o.pop("temperature_increment_on_fallback"))
-        for name, plain in (("beam_size", 1), ("best_of", 1), ("patience", 1.0)):
-            o[name] = plain if o[name] is None else o[name]
-        stamps = o.pop("clip_timestamps")
-        if o["clips"]:
-            o["clips"] = tuple(sorted(o["clips"]))
-            o["end_s"] = o["clips"][-1][1]
-        elif stamps != "0":
-            # NOTE: read to its end all the same: Whisper normalises by the loudest sound of the whole recording
-            o["clips"] = stamps
-        Request.of(o)
-        return cls(arguments, config, o, layout, output_dir, formats, **job)
-
-    def paths(self, recording: Recording) -> list[Path]:
-        return [self.output_dir / f"{recording.stem}.{format}" for format in self.formats]
-
-
-def _ladder(first: float, step: float | None) -> tuple[float, ...]:
-    if step is None:
-        return (first,)
-    # openai/whisper transcribe.py:cli; its very floats, since they are written to the json files
-    return tuple(float(t) for t in np.arange(first, 1.0 + 1e-6, step)) or (first,)
-
-
-def work(job: Job) -> int:
-    """Transcribe all that was asked for, say on the screen what happens, and return the exit code."""
-    screen = Screen(quiet=job.quiet)
-    start_log(job.config, screen.write)
-    recordings, refused, notes = find(job.arguments)
-    for line in notes:
-        screen.note(line)
-    exits = [_report(screen, one.name, one.error) for one in refused]
-    recordings = list(_unfinished(job, screen, recordings))
-    if not recordings:
-        return worst(exits)
-    if job.formats:
-        _check_folder(job.output_dir)
-    _warn(job, screen)
+def work(job: Job, screen: Screen, recordings: list[Recording]) -> list[Exit]:
+    """Transcribe recordings, say on the screen what happens, and return the exit codes of those that failed."""
+    Request.of(job.options)  # a wrong value is found before a model is fetched
     with screen.fetching(job.config.model) as on_download:
         model = Whisper(config=job.config, on_download=on_download)
     if job.verbose:
         screen.note(f"{model.name} ({model.files.form} from {model.files.source}) on {model.choice.reason}")
     run = Run(job, screen, recordings, _for_model(job, screen, model))
     try:
-        exits += run.all(model)
+        exits = run.all(model)
     except Stopped as stopped:
         stopped.add_note(f"{run.n_done} of {len(recordings)} recordings were done")
         raise
     if screen.stdout_gone and not job.formats:
         exits.append(Exit.PIPE)
-    return worst(exits)
+    return exits
 
 
 class Run:
@@ -151,20 +83,20 @@ class Run:
         self._turn_over()
         if done.error is not None:
             self.pace.failed(i)
-            return [_report(self.screen, recording.name, done.error)]
+            return [report(self.screen, recording.name, done.error)]
         assert done.transcript is not None, "a flow without error has a transcript"
         self.pace.ended(i)
         try:
             self._write(recording, done.transcript)
         except OutputError as e:
-            return [_report(self.screen, recording.name, e)]
+            return [report(self.screen, recording.name, e)]
         self.n_done += 1
         self.screen.note(self._summary(i, done.transcript))
         return []
 
     def _write(self, recording: Recording, transcript: Transcript) -> None:
         for path, format in zip(self.job.paths(recording), self.job.formats, strict=True):
-            _make_folder(path.parent)
+            make_folder(path.parent)
             transcript.write(path, format, self.job.layout)
 
     def _summary(self, i: int, transcript: Transcript) -> str:
@@ -205,44 +137,6 @@ class Run:
             self._turn += 1
 
 
-def _report(screen: Screen, name: str, error: Exception) -> Exit:
-    screen.error(said(error, name))
-    return exit_of(error)
-
-
-def _unfinished(job: Job, screen: Screen, recordings: list[Recording]) -> Iterator[Recording]:
-    """Those that --resume does not skip."""
-    n_skipped = 0
-    for recording in recordings:
-        if job.resume and job.formats and _is_finished(job, recording):
-            n_skipped += 1
-            screen.note(f"{recording.name}: skipped, its files are there and newer (--resume)")
-        else:
-            yield recording
-
-
-def _is_finished(job: Job, recording: Recording) -> bool:
-    if not isinstance(recording.source, str):
-        return False
-    try:
-        made = min(path.stat().st_mtime_ns for path in job.paths(recording))
-        return made >= os.stat(recording.source).st_mtime_ns
-    except OSError:
-        return False
-
-
-def _warn(job: Job, screen: Screen) -> None:
-    """What has no effect is said, in whisper's cases and in ours."""
-    if job.layout.max_line_count and not job.layout.max_line_width:
-        screen.note("warning: --max-line-count has no effect without --max-line-width")
-    if job.layout.max_words_per_line and job.layout.max_line_width:
-        screen.note("warning: --max-words-per-line has no effect with --max-line-width")
-    if job.options["hallucination_silence_threshold"] is not None and not job.options["word_timestamps"]:
-        screen.note("warning: --hallucination-silence-threshold has no effect without --word-timestamps True")
-    if job.resume and not job.formats:
-        screen.note("warning: --resume has no effect with --output-format none")
-
-
 def _for_model(job: Job, screen: Screen, model: Whisper) -> dict[str, Any]:
     """The options as this model can honour them: one that knows English only takes English, and says so."""
     language = job.options["language"]
@@ -250,24 +144,3 @@ def _for_model(job: Job, screen: Screen, model: Whisper) -> dict[str, Any]:
         return job.options
     screen.note(f"warning: {model.name} knows English only, but --language {language} was given; using English")
     return job.options | {"language": "en"}
-
-
-def _check_folder(folder: Path) -> None:
-    """Make the output folder, and write to it, now rather than after an hour's work. Raises OutputError."""
-    _make_folder(folder)
-    try:
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as e:
-        raise OutputError(
-            f"{folder}: the output folder cannot be written ({e.strerror}); choose another with --output-dir"
-        ) from e
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as e:
-        in_the_way = isinstance(e, FileExistsError | NotADirectoryError)
-        what = "a file is in the way, a folder was expected" if in_the_way else f"cannot be made ({e.strerror})"
-        raise OutputError(f"{folder}: {what}; choose another with --output-dir") from e
