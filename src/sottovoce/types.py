@@ -184,7 +184,7 @@ class Detected:
 
 @dataclass(frozen=True, slots=True)
 class Aligned:
-    """When each token of Align.text and the end of text begin (jumps, audio positions of 20 ms), and how probable they are.
+    """When each token of Align.text and the end of text begin (audio positions of 20 ms), and how probable they are.
 
     jumps has n_text + 1 entries, probs n_text.
     """
