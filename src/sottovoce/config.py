@@ -77,7 +77,16 @@ class Config:
 
 def _parse(variable: str, text: str, default: Any) -> Any:
     if isinstance(default, bool):
-        words = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+        words = {
+            "1": True,
+            "true": True,
+            "yes": True,
+            "on": True,
+            "0": False,
+            "false": False,
+            "no": False,
+            "off": False,
+        }
         if text.lower() not in words:
             raise ConfigError(f"{variable}: {text!r} was given, true or false was expected")
         return words[text.lower()]

@@ -1,4 +1,4 @@
-"""The sequential strategy with a list of answers for an engine: where it seeks, what it carries, when it tries again."""
+"""The sequential strategy: where it seeks, what it carries, when it tries again."""
 
 from __future__ import annotations
 
