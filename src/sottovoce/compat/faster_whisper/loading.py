@@ -1,0 +1,123 @@
+"""What the arguments of faster-whisper's WhisperModel load. Knows no recording.
+
+A computation type chooses speed, not meaning. Types that our engine does not compute in are run in the nearest one that
+loses no accuracy, and a warning says so. Source: faster_whisper/transcribe.py:WhisperModel.__init__ (1.2.1).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import IO, Any
+
+from sottovoce.api import Whisper
+from sottovoce.compat.faster_whisper.utils import hub_config, model_name
+from sottovoce.config import Config
+from sottovoce.engine.device import choose
+from sottovoce.errors import OptionError
+
+# compute_type -> ours on CPU, ours on a GPU; auto: the fastest of ours that loses no words
+_COMPUTES = {
+    "default": ("auto", "auto"),
+    "auto": ("auto", "auto"),
+    "float32": ("float32", "float32"),
+    "float16": ("float16", "float16"),
+    "bfloat16": ("bfloat16", "bfloat16"),
+    "int8": ("auto", "auto"),
+    "int8_float32": ("auto", "auto"),
+    "int8_float16": ("auto", "float16"),
+    "int8_bfloat16": ("auto", "bfloat16"),
+    "int16": ("auto", "auto"),
+}
+_HONOURED = {"flash_attention", "max_queued_batches"}  # of ctranslate2; speed only, and ours to choose
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What programs read of `WhisperModel.model`."""
+
+    is_multilingual: bool
+    n_mels: int
+    num_languages: int
+    device: str
+    device_index: list[int]
+    compute_type: str
+
+
+def load(
+    model: str | os.PathLike[str],
+    *,
+    device: str,
+    device_index: int | Sequence[int],
+    compute_type: str,
+    cpu_threads: int,
+    download_root: str | None,
+    local_files_only: bool,
+    files: Mapping[str, bytes | IO[bytes]] | None,
+    revision: str | None,
+    use_auth_token: str | bool | None,
+    more: Mapping[str, Any],
+    log: logging.Logger,
+) -> Whisper:
+    """The model. Raises OptionError or ConfigError (both ValueError), ModelError."""
+    unknown = sorted(set(more) - _HONOURED)
+    if unknown:
+        raise OptionError(
+            f"{unknown[0]}: {more[unknown[0]]!r} was given, but this engine has no such option; leave it out"
+        )
+    where, compute = _where(device, device_index, log), _compute(device, compute_type, log)
+    with ExitStack() as stack:
+        if files:
+            name = _unpacked(files, Path(stack.enter_context(TemporaryDirectory(prefix="sottovoce-"))))
+            config = Config(model=name)
+        else:
+            name = model_name(os.fspath(model), revision)
+            config = hub_config(name, download_root, local_files_only, revision, use_auth_token)
+        return Whisper(name, device=where, compute=compute, threads=cpu_threads or None, config=config)
+
+
+def described(whisper: Whisper) -> Loaded:
+    """What is loaded, in the reference's words."""
+    device = whisper.choice.device
+    return Loaded(
+        is_multilingual=whisper.is_multilingual,
+        n_mels=whisper.dims.n_mels,
+        num_languages=len(whisper.languages),
+        device=device.type,
+        device_index=[device.index or 0],
+        compute_type=whisper.compute,
+    )
+
+
+def _where(device: str, device_index: int | Sequence[int], log: logging.Logger) -> str:
+    indices = [device_index] if isinstance(device_index, int) else list(device_index)
+    if len(indices) > 1:
+        log.warning("device_index: %s was given; this engine runs on one device a model, and takes the first", indices)
+    if device == "cuda" and indices and indices[0]:
+        return f"cuda:{indices[0]}"
+    return device
+
+
+def _compute(device: str, compute_type: str, log: logging.Logger) -> str:
+    if compute_type not in _COMPUTES:
+        raise OptionError(f"compute_type: {compute_type!r} was given, one of {', '.join(_COMPUTES)} was expected")
+    kind = choose(device, "auto").device.type
+    compute = _COMPUTES[compute_type][kind != "cpu"]
+    if compute_type.startswith("int"):
+        chosen = choose(device, compute).compute
+        log.warning("compute_type: %s is run in %s, which is no less accurate", compute_type, chosen)
+    return compute
+
+
+def _unpacked(files: Mapping[str, bytes | IO[bytes]], folder: Path) -> str:
+    for name, content in files.items():
+        path = folder / name
+        if path.parent != folder:
+            raise OptionError(f"files: {name!r} was given, plain file names such as model.bin were expected")
+        path.write_bytes(content if isinstance(content, bytes) else content.read())
+    return str(folder)

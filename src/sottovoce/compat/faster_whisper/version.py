@@ -1,0 +1,3 @@
+"""The release of faster-whisper whose surface this is."""
+
+__version__ = "1.2.1"
