@@ -48,23 +48,27 @@ cli.add_command(completion)
 def main() -> NoReturn:
     """Run the command line, and end the process with the code that says how it went."""
     for signum in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signum, _stop)
+        if signal.getsignal(signum) is not signal.SIG_IGN:  # as nohup, or a shell's &, wants it
+            signal.signal(signum, _stop)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal that lacks a letter shows another, and goes on
     try:
         code = run()
-        sys.stdout.flush()
     except Stopped as e:
         _leave(e)
     except BrokenPipeError:
         code = Exit.PIPE
-        _close_stdout()
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever it was for has left, and the command knew; nor shall the interpreter's own flush
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(code)
 
 
 def run(arguments: list[str] | None = None) -> int:
     """Run one command line (None: what the process was given) and return its exit code."""
+    out = sys.stdout
     try:
         code = cli.main(arguments, prog_name="sottovoce", standalone_mode=False)
     except NoArgsIsHelpError as e:
@@ -75,9 +79,11 @@ def run(arguments: list[str] | None = None) -> int:
         hint = f"; see: {context.command_path} --help" if context else ""
         _say(f"{' '.join(e.format_message().split())}{hint}")
         return Exit.USAGE
-    except click.Abort:  # click's own name for Ctrl-C, where signals were not taken over
+    except (click.Abort, KeyboardInterrupt):  # Ctrl-C, where signals were not taken over
         raise Stopped(Exit.INTERRUPTED) from None
-    except BrokenPipeError:
+    except SystemExit:
+        if sys.stdout is not out:  # click wraps it, and leaves, when a pipe breaks
+            return Exit.PIPE
         raise
     except Exception as e:
         _say(said(e))
@@ -98,12 +104,6 @@ def _leave(stopped: Stopped) -> NoReturn:
     except OSError as e:
         log.debug("what was left for the standard output is lost: %s", e)
     os._exit(stopped.exit)
-
-
-def _close_stdout() -> None:
-    """Let the interpreter's own flush at exit find somebody who reads."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
 
 
 def _say(line: str) -> None:

@@ -44,7 +44,7 @@ class Screen:
         if self.stdout_gone:
             return
         if self._live is not None and self.read_by_person:
-            self._live.console.print(line, markup=False, highlight=False, soft_wrap=True)
+            self._live.console.print(line, markup=False, emoji=False, highlight=False, soft_wrap=True)
             return
         try:
             print(line, file=self.out, flush=True)
@@ -62,7 +62,7 @@ class Screen:
     def write(self, line: str) -> None:
         """A line for stderr as it is."""
         if self._live is not None:
-            self._live.console.print(line, markup=False, highlight=False, soft_wrap=True)
+            self._live.console.print(line, markup=False, emoji=False, highlight=False, soft_wrap=True)
         else:
             print(line, file=self.err, flush=True)
 
