@@ -3,6 +3,7 @@
 The same names, arguments and results. What cannot be honoured raises an error that says what to do.
 """
 
+from sottovoce.compat.openai_whisper import audio, decoding, model, timing, tokenizer, utils, version
 from sottovoce.compat.openai_whisper.audio import load_audio, log_mel_spectrogram, pad_or_trim
 from sottovoce.compat.openai_whisper.decoding import DecodingOptions, DecodingResult, decode, detect_language
 from sottovoce.compat.openai_whisper.model import ModelDimensions, Whisper, available_models, load_model
@@ -15,12 +16,19 @@ __all__ = [
     "ModelDimensions",
     "Whisper",
     "__version__",
+    "audio",
     "available_models",
     "decode",
+    "decoding",
     "detect_language",
     "load_audio",
     "load_model",
     "log_mel_spectrogram",
+    "model",
     "pad_or_trim",
+    "timing",
+    "tokenizer",
     "transcribe",
+    "utils",
+    "version",
 ]

@@ -88,14 +88,15 @@ def detect_language(
     if tokenizer.language is None:
         raise OptionError("This model doesn't have language tokens so it can't perform lang id; use one without '.en'")
     single = mel.ndim == 2
-    features = encoded(model, mel.unsqueeze(0) if single else mel)
-    engine = model.engine(features.dtype == torch.float16)
+    engine = model.engine(model.dtype == torch.float16)
+    features = encoded(engine, mel.unsqueeze(0) if single else mel)
     probs = _heard(engine, _sounds(features), [engine.mint() for _ in features], tokenizer)
     codes = [max(p, key=p.__getitem__) for p in probs]
     tokens = torch.tensor([tokenizer.to_language_token(c) for c in codes], device=model.device)
     return (tokens[0], probs[0]) if single else (tokens, probs)
 
 
+@torch.no_grad()
 def decode(
     model: Whisper, mel: Tensor, options: DecodingOptions | None = None, **kwargs: Any
 ) -> DecodingResult | list[DecodingResult]:
@@ -160,16 +161,25 @@ def seed() -> int:
     return int(torch.randint(2**31 - 1, ()).item())
 
 
-def encoded(model: Whisper, mel: Tensor) -> Tensor:
-    """(B, 1500, C) of log-mel, or of what is encoded already."""
-    if mel.shape[-2:] == (model.dims.n_audio_ctx, model.dims.n_audio_state):
+def encoded(engine: api.Whisper, mel: Tensor) -> Tensor:
+    """(B, 1500, C) of log-mel (B, n_mels, 3000), in the engine's precision; what is encoded already stays as it is."""
+    dims = engine.dims
+    if mel.shape[-2:] == (dims.n_audio_ctx, dims.n_audio_state):
         return mel
-    return model.embed_audio(mel)
+    frames = 2 * dims.n_audio_ctx
+    if mel.ndim != 3 or mel.shape[1:] != (dims.n_mels, frames):
+        raise OptionError(
+            f"mel: a tensor of shape {list(mel.shape)} was given, [windows, {dims.n_mels}, {frames}] was expected; "
+            "use pad_or_trim before log_mel_spectrogram, with n_mels=model.dims.n_mels, and unsqueeze(0) for one window"
+        )
+    weight = engine.network.encoder.conv1.weight
+    features: Tensor = engine.network.encoder(mel.to(weight.device, weight.dtype))
+    return features
 
 
 def _decoded(model: Whisper, mel: Tensor, o: DecodingOptions, ours: Options, fp16: bool) -> list[DecodingResult]:
-    features = encoded(model, mel.half() if fp16 else mel.float())
     engine = model.engine(fp16)
+    features = encoded(engine, mel)
     sounds, keys = _sounds(features), [engine.mint() for _ in features]
     plain = engine.tokenizer()
     probs: list[dict[str, float]] | None = None

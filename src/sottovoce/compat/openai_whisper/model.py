@@ -1,7 +1,8 @@
 """openai-whisper's `whisper.model` over ours: a model that knows its device and builds an engine when it is asked.
 
-An engine has one precision. So the surface keeps one per precision that was asked for; they share nothing. An engine
-that was loaded but never asked is closed when another precision is asked for, so that the usual program holds one.
+An engine has one precision: what `fp16` says where a call has it (transcribe, decode), elsewhere the model's own, which
+is float16 on a GPU until `float()` is called. So the surface keeps one engine per precision that was asked for; they
+share nothing. One that was loaded but never asked is closed when another is, so that the usual program holds one.
 Source: openai/whisper model.py, __init__.py (20250625).
 """
 
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from sottovoce import api
-from sottovoce.compat.openai_whisper.decoding import HALF_ON_CPU, decode, detect_language
+from sottovoce.compat.openai_whisper.decoding import HALF_ON_CPU, decode, detect_language, encoded
 from sottovoce.compat.openai_whisper.transcribe import transcribe
 from sottovoce.config import Config
 from sottovoce.engine.device import choose
@@ -66,7 +67,7 @@ def load_model(
     name: of `available_models()`, a Hugging Face repository id, a folder or a file of any form that ours reads.
     device: cuda if it answers, else cpu. download_root: folder for models, ours if None.
     in_memory: weights are always copied into memory, so both values mean the same.
-    Precision: float16 on a GPU, float32 on the CPU; see `Whisper.engine`.
+    Precision: float16 on a GPU, float32 on the CPU; `fp16=False` and `float()` ask for float32 there.
     Raises ConfigError if the device is not there, ModelNotFound (a RuntimeError), ModelError, DownloadError.
     """
     where = "cuda" if device is None and torch.cuda.is_available() else "cpu" if device is None else device
@@ -208,11 +209,11 @@ class Whisper:
         return self.to("cpu")
 
     def half(self) -> Whisper:
-        """float16; the CPU stays with float32 and says so. Which precision a call computes in is its `fp16`."""
+        """float16 where a call has no `fp16` of its own; the CPU stays with float32 and says so."""
         return self.to(torch.float16)
 
     def float(self) -> Whisper:
-        """float32. Which precision a call computes in is its `fp16`."""
+        """float32 where a call has no `fp16` of its own."""
         return self.to(torch.float32)
 
     def eval(self) -> Whisper:
@@ -237,7 +238,7 @@ class Whisper:
         return Decoder(self)
 
     def embed_audio(self, mel: Tensor) -> Tensor:
-        """(B, 1500, C) encoded sound of (B, n_mels, 3000) log-mel, in the log-mel's precision."""
+        """(B, 1500, C) encoded sound of (B, n_mels, 3000) log-mel, in the log-mel's dtype."""
         return self.encoder(mel)
 
     def logits(self, tokens: Tensor, audio_features: Tensor) -> Tensor:
@@ -262,17 +263,8 @@ class Encoder:
 
     @torch.no_grad()
     def __call__(self, mel: Tensor) -> Tensor:
-        model, dims = self._model, self._model.dims
-        frames = 2 * dims.n_audio_ctx
-        if mel.ndim != 3 or mel.shape[1:] != (dims.n_mels, frames):
-            raise OptionError(
-                f"mel: a tensor of shape {list(mel.shape)} was given, [windows, {dims.n_mels}, {frames}] was expected; "
-                "use pad_or_trim before log_mel_spectrogram, with n_mels=model.dims.n_mels, and unsqueeze(0)"
-            )
-        network = model.engine(mel.dtype == torch.float16).network
-        weight = network.encoder.conv1.weight
-        features: Tensor = network.encoder(mel.to(weight.device, weight.dtype))
-        return features
+        features = encoded(self._model.engine(self._model.dtype == torch.float16), mel)
+        return features.to(mel.dtype)
 
     def parameters(self) -> Iterator[nn.Parameter]:
         return self._model._network.encoder.parameters()
@@ -291,7 +283,7 @@ class Decoder:
             raise OptionError(
                 "kv_cache was given, but caches are the engine's own here; pass whole texts, or use decode"
             )
-        decoder = self._model.engine(xa.dtype == torch.float16).network.decoder
+        decoder = self._model.engine(self._model.dtype == torch.float16).network.decoder
         weight = decoder.token_embedding.weight
         tokens = x.to(weight.device)
         positions = torch.arange(tokens.shape[1], device=weight.device).expand_as(tokens)
