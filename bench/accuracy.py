@@ -17,7 +17,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
-from bench.data import Clip, commit, read
+from bench.data import Clip, commit, names, read
 from bench.peer import Peer
 from bench.scores import Case, Heard, Score, details, score, summary
 
@@ -47,20 +47,16 @@ def _parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(prog="bench.accuracy", description=__doc__)
     p.add_argument("--data", type=Path, required=True, help="folder with manifest.jsonl")
     p.add_argument("--peer-python", required=True, help="python of an environment with openai-whisper: its normaliser")
-    p.add_argument("--sets", type=_names, default=SETS, help="of the data, by comma")
-    p.add_argument("--models", type=_names, default=["tiny.en", "base"], help="by comma")
-    p.add_argument("--computes", type=_names, default=["float32", "bfloat16"], help="precisions by comma")
-    p.add_argument("--beams", type=_names, default=["1", "5"], help="beam sizes by comma; 1 is greedy")
+    p.add_argument("--sets", type=names, default=SETS, help="of the data, by comma")
+    p.add_argument("--models", type=names, default=["tiny.en", "base"], help="by comma")
+    p.add_argument("--computes", type=names, default=["float32", "bfloat16"], help="precisions by comma")
+    p.add_argument("--beams", type=names, default=["1", "5"], help="beam sizes by comma; 1 is greedy")
     p.add_argument("--device", default="cpu")
     p.add_argument("--threads", type=int, default=0, help="0: as many as this process may use")
     p.add_argument("--rows", type=int, default=16, help="rows decoded together")
     p.add_argument("--limit", type=int, help="clips of each set")
     p.add_argument("--out", type=Path, help="results as JSON; the tables are written beside it")
     return p
-
-
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _cases(args: argparse.Namespace) -> list[Case]:

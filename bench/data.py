@@ -64,6 +64,11 @@ def added(text: str) -> Clip:
     return Clip(name, Path(path), "added", "", 0.0, None, "none", float(end) if end else None)
 
 
+def names(text: str) -> list[str]:
+    """The names of a list on the command line, by comma."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
 @cache
 def commit() -> str:
     """The commit that is measured, with "+" if the working tree has changed; "unknown" without git."""

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from bench.compare import differences
-from bench.data import Clip, added, commit, read
+from bench.data import Clip, added, commit, names, read
 from bench.explain import Explainer
 from bench.findings import Cause, Result, differing, summary
 from bench.peer import Peer, PeerError
@@ -96,9 +96,9 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--data", type=Path, help="folder with manifest.jsonl")
     p.add_argument("--add", action="append", default=[], metavar="PATH[@SECONDS]", help="a recording beside the data")
     p.add_argument("--peer-python", required=True, help="python of an environment with openai-whisper==20250625")
-    p.add_argument("--sets", type=_names, default=["english", "multilingual", "longform"], help="of the data, by comma")
-    p.add_argument("--models", type=_names, default=["tiny.en", "base"], help="by comma")
-    p.add_argument("--beams", type=_names, default=["1", "5"], help="beam sizes by comma; 1 is greedy")
+    p.add_argument("--sets", type=names, default=["english", "multilingual", "longform"], help="of the data, by comma")
+    p.add_argument("--models", type=names, default=["tiny.en", "base"], help="by comma")
+    p.add_argument("--beams", type=names, default=["1", "5"], help="beam sizes by comma; 1 is greedy")
     p.add_argument("--limit", type=int, help="clips of each set")
     p.add_argument("--ladder", action="store_true", help="the default temperatures; clips that fell back are set apart")
     p.add_argument("--words", action="store_true", help="with word times")
@@ -108,10 +108,6 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--cache", type=Path, default=Path("bench/out/parity-cache"), help="folder of the peer's answers")
     p.add_argument("--out", type=Path, help="results as JSON, a table beside it; other cases in it stay")
     return p
-
-
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _cases(args: argparse.Namespace) -> list[Case]:

@@ -38,6 +38,11 @@ class Worker:
         np.save(out, samples)
         return {"n_samples": len(samples)}
 
+    def log_mel(self, samples: str, n_mels: int, out: str) -> dict:
+        """The log-mel of a recording and of 30 s of silence after it, as transcribe sees it: (n_mels, F)."""
+        np.save(out, whisper.log_mel_spectrogram(np.load(samples), n_mels, padding=whisper.audio.N_SAMPLES).numpy())
+        return {}
+
     def transcribe(self, samples: str, options: dict, mels: str | None = None) -> dict:
         """The dictionary of whisper.transcribe, with "steps": every call of decode, in order. mels: where to keep each
         step's log-mel, as a (n_steps, M, 3000) array."""
