@@ -34,7 +34,7 @@ class Manner(StrEnum):
     A prefix: openai puts it before every window and leaves it out of the text; faster puts it before the first window,
     after <|0.00|>, and it belongs to the text. When no temperature passes the gates: openai keeps the last decoding,
     faster the most probable of those that are not repetitive. length_penalty: openai's alpha; faster divides a score by
-    length ** length_penalty.
+    length ** length_penalty. Beams end a little later in CTranslate2 (Search.ends_in_beam).
     """
 
     OPENAI = "openai"
@@ -76,7 +76,8 @@ class Search:
     temperature 0 with beam_size 1: the most probable token. temperature 0 with beam_size > 1: beam search.
     temperature > 0: sampling, the best of best_of candidates.
     length_penalty None: mean log-probability; a number: Google NMT's alpha. length_exponent: a number replaces both by
-    score / length ** length_exponent.
+    score / length ** length_exponent. ends_in_beam: a hypothesis ends only where its end is among the beam_size best
+    continuations; else already where fewer than beam_size better ones go on.
     """
 
     temperature: float = 0.0
@@ -85,6 +86,7 @@ class Search:
     patience: float = 1.0
     length_penalty: float | None = None
     length_exponent: float | None = None
+    ends_in_beam: bool = False
     repetition_penalty: float = 1.0
     no_repeat_ngram_size: int = 0
     max_tokens: int = 224  # n_text_ctx // 2, as in openai/whisper decoding.py:sample_len

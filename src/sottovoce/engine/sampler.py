@@ -1,7 +1,8 @@
 """Filtered logits -> tokens: greedy, temperature, beam search with patience, best of n. Knows no model and no rule.
 
 The device proposes for all rows at once (`propose`, one copy to the host a step); the host decides per sequence.
-Source: openai/whisper decoding.py (GreedyDecoder, BeamSearchDecoder, MaximumLikelihoodRanker); slow twin:
+Source: openai/whisper decoding.py (GreedyDecoder, BeamSearchDecoder, MaximumLikelihoodRanker), where Search asks for
+it OpenNMT/CTranslate2 src/decoding.cc (BeamSearch); slow twin:
 tests/cpu/test_sampler.py.
 """
 
@@ -85,9 +86,10 @@ def _advance_beams(sequence: Sequence, tokens: np.ndarray, logprobs: np.ndarray,
             scores[hypothesis] = float(sequence.sums[i] + logprob)  # float32, as the reference adds
             sources[hypothesis] = (i, float(logprob))
     ended, kept = [], []
-    for hypothesis in sorted(scores, key=lambda h: scores[h], reverse=True):
+    for rank, hypothesis in enumerate(sorted(scores, key=lambda h: scores[h], reverse=True)):
         if hypothesis[-1] == eot:
-            ended.append(hypothesis)
+            if rank < n_beams or not search.ends_in_beam:
+                ended.append(hypothesis)
         else:
             kept.append(hypothesis)
             if len(kept) == n_beams:

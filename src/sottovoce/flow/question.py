@@ -56,6 +56,7 @@ def search(o: Options, temperature: float, seed: int, n_text_ctx: int) -> Search
         patience=o.patience,
         length_penalty=o.length_penalty if o.manner is Manner.OPENAI else None,
         length_exponent=o.length_penalty if o.manner is Manner.FASTER else None,
+        ends_in_beam=o.manner is Manner.FASTER,
         repetition_penalty=o.repetition_penalty,
         no_repeat_ngram_size=o.no_repeat_ngram_size,
         max_tokens=o.max_tokens or n_text_ctx // 2,

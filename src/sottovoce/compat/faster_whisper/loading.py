@@ -21,9 +21,10 @@ from sottovoce.config import Config
 from sottovoce.engine.device import choose
 from sottovoce.errors import OptionError
 
-# compute_type -> ours on CPU, ours on a GPU; auto: the fastest of ours that loses no words
+# compute_type -> ours on CPU, ours on a GPU. default: as the published conversions (float16) are run there; auto: the
+# fastest of ours that loses no words
 _COMPUTES = {
-    "default": ("auto", "auto"),
+    "default": ("float32", "float16"),
     "auto": ("auto", "auto"),
     "float32": ("float32", "float32"),
     "float16": ("float16", "float16"),
