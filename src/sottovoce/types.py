@@ -218,7 +218,8 @@ class Options:
     hotwords: words to expect, given to every window as context. chunk_length: the longest window, seconds, at most 30.
     multilingual: detect the language of every window. language_detection_segments: windows that may be listened to
     until one language is more probable than language_detection_threshold. seed: of sampling at temperatures above 0.
-    manner: openai-whisper's habits, or faster-whisper's.
+    manner: openai-whisper's habits, or faster-whisper's. whole_windows: the next window begins where one ends, and not
+    after its last word, where word_timestamps would have it begin.
     Source of names and defaults: openai/whisper transcribe.py, decoding.py:DecodingOptions (20250625).
     """
 
@@ -256,6 +257,7 @@ class Options:
     language_detection_threshold: float = 0.5
     seed: int = 0
     manner: Manner = Manner.OPENAI
+    whole_windows: bool = False
 
     def __post_init__(self) -> None:
         _check(bool(self.temperature), "temperature", self.temperature, "one number or more", "pass 0, or leave it out")

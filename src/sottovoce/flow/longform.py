@@ -282,6 +282,7 @@ class _Sequential:
             append=o.append_punctuations,
         )
         last_end = _last_word_end(drafts)
+        ends_in_silence = ends_in_silence or o.whole_windows
         if not ends_in_silence and last_end is not None and last_end > offset_s:
             next_seek = round(last_end * FRAMES_PER_S)
         threshold = o.hallucination_silence_threshold

@@ -71,7 +71,8 @@ def load(
         raise OptionError(
             f"{unknown[0]}: {more[unknown[0]]!r} was given, but this engine has no such option; leave it out"
         )
-    where, compute = _where(device, device_index, log), _compute(device, compute_type, log)
+    where = Config(device=_where(device, device_index, log)).device
+    compute = _compute(where, compute_type, log)
     with ExitStack() as stack:
         if files:
             name = _unpacked(files, Path(stack.enter_context(TemporaryDirectory(prefix="sottovoce-"))))

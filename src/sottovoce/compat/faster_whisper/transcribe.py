@@ -308,9 +308,9 @@ class BatchedInferencePipeline:
         speech detector. Raises OptionError (a ValueError), AudioError, RuntimeError for a long recording without
         vad_filter and clip_timestamps; while iterating EngineError.
         """
-        given = locals() | {"clip_timestamps": [], "condition_on_previous_text": False}
+        known = asked.keywords(locals(), self.model.model.is_multilingual, self.model.logger)
+        known |= {"clip_timestamps": [], "condition_on_previous_text": False, "whole_windows": without_timestamps}
         model = self.model
-        known = asked.keywords(given, model.model.is_multilingual, model.logger)
         options = asked.options(known)
         samples = load_samples(audio)
         if clip_timestamps:
