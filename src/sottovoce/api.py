@@ -18,7 +18,7 @@ import numpy as np
 from sottovoce.audio import decode
 from sottovoce.audio.source import Source
 from sottovoce.config import Config
-from sottovoce.engine.device import Choice, choose, n_cpus
+from sottovoce.engine.device import Choice, choose, n_threads
 from sottovoce.engine.engine import Engine
 from sottovoce.engine.loop import Loop
 from sottovoce.engine.rules import Vocabulary
@@ -86,7 +86,7 @@ class Whisper:
         self._tokenizer = Tokenizer(self.dims.n_vocab)
         t = self._tokenizer
         vocabulary = Vocabulary(self.dims.n_vocab, t.eot, t.timestamp_begin, t.no_timestamps, t.no_speech)
-        runner = Runner(network, vocabulary, self.config.rows, self.config.threads or n_cpus())
+        runner = Runner(network, vocabulary, self.config.rows, self.config.threads or n_threads())
         self._loop = Loop(Engine(runner, t.sot, self.config.encode_windows))
         self._checkpoint = longform.Checkpoint(self.dims.n_mels, self.dims.n_vocab, self.dims.n_text_ctx)
         self._numbers = itertools.count()

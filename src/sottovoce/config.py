@@ -30,7 +30,7 @@ class Config:
     offline: bool = _setting(False, "use only what is on this disk already")
     device: str = _setting("auto", "auto, cpu, cuda, cuda:N or mps")
     compute: str = _setting("auto", "precision: auto, float32, bfloat16 or float16")
-    threads: int = _setting(0, "CPU threads; 0: as many as this process may use")
+    threads: int = _setting(0, "CPU threads; 0: what OMP_NUM_THREADS says, else as many as this process may use")
     rows: int = _setting(16, "rows decoded together: windows, times the beam size of each")
     encode_windows: int = _setting(4, "windows encoded together in one step")
     log_level: str = _setting("warning", "debug, info, warning or error")

@@ -97,6 +97,15 @@ def instruction_sets() -> tuple[str, ...]:
     return tuple(found)
 
 
+def n_threads() -> int:
+    """Threads to compute with where none are asked for: what OMP_NUM_THREADS says, as torch does, else `n_cpus`.
+
+    More threads than free CPUs are worse than useless: they spin while they wait for one another.
+    """
+    given = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+    return int(given) if given.isdigit() and int(given) else n_cpus()
+
+
 def n_cpus() -> int:
     """CPUs that this process may use: affinity and the container's quota, whichever is less."""
     n = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
