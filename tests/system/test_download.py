@@ -1,11 +1,14 @@
 """OpenAI's way of publishing, against a real server on the loopback: a file whose URL carries its hash."""
 
+import errno
 import hashlib
+import http.client
 import logging
 import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -164,6 +167,45 @@ def test_a_server_without_ranges_is_read_from_the_beginning(publisher: Publisher
     publisher.cuts, publisher.ranges = [1_000_000], False
     assert hub.fetch("tiny", config, card=publisher.card).path.read_bytes() == WEIGHTS
     assert publisher.asked == [None, "bytes=1000000-"]
+
+
+FAULTS = (  # what a loopback never gives: TLS that finds garbage, a route that goes away
+    ssl.SSLError(1, "[SSL] record layer failure"),
+    OSError(errno.ENETUNREACH, "Network is unreachable"),
+    OSError(errno.EHOSTUNREACH, "No route to host"),
+)
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, faults: list[OSError]) -> None:
+    """Each fault strikes once, when a block of a body has arrived already."""
+    read = http.client.HTTPResponse.read
+
+    def faulty(answer: http.client.HTTPResponse, amt: int | None = None) -> bytes:
+        if faults and answer.length != int(answer.headers["Content-Length"]):
+            raise faults.pop(0)
+        return read(answer, amt)
+
+    monkeypatch.setattr(http.client.HTTPResponse, "read", faulty)
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=str)
+def test_a_fault_of_the_network_within_a_body_is_resumed(
+    publisher: Publisher, config: Config, monkeypatch: pytest.MonkeyPatch, fault: OSError
+) -> None:
+    failing(monkeypatch, [fault])
+    assert hub.fetch("tiny", config, card=publisher.card).path.read_bytes() == WEIGHTS
+    assert publisher.asked == [None, "bytes=1048576-"]
+
+
+def test_a_network_that_stays_broken_gives_the_source_up(
+    publisher: Publisher, config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(answer: http.client.HTTPResponse, amt: int | None = None) -> bytes:
+        raise OSError(errno.EHOSTUNREACH, "No route to host")
+
+    monkeypatch.setattr(http.client.HTTPResponse, "read", broken)
+    with pytest.raises(DownloadError, match=r"openai: .*No route to host.*are kept"):
+        hub.fetch("tiny", config, card=publisher.card)
 
 
 def test_a_killed_download_leaves_no_final_file_and_goes_on_later(

@@ -100,7 +100,7 @@ def _receive(url: str, part: Path, on_progress: Progress | None) -> str:
                         out.truncate()
                         found = hashlib.sha256()
                     total = out.tell() + int(answer.headers.get("Content-Length") or 0)
-                    while block := answer.read(store.BLOCK_BYTES):
+                    while block := _block(answer):
                         found.update(block)
                         out.write(block)
                         if on_progress:
@@ -112,7 +112,7 @@ def _receive(url: str, part: Path, on_progress: Progress | None) -> str:
                 if e.code == 416:  # nothing lies beyond the part: it is whole, which its hash will tell
                     return found.hexdigest()
                 raise DownloadError(f"{url}: HTTP status {e.code} ({e.reason})") from e
-            except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as e:
+            except (urllib.error.URLError, http.client.HTTPException, ConnectionError) as e:
                 why = getattr(e, "reason", e)
             out.flush()
             breaks = 0 if out.tell() > before else breaks + 1
@@ -126,6 +126,19 @@ def _opened(url: str, start: int) -> http.client.HTTPResponse:
     headers = {"User-Agent": "sottovoce", "Accept-Encoding": "identity"}
     if start:
         headers["Range"] = f"bytes={start}-"
-    answer = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=SILENCE_S)
+    try:
+        answer = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=SILENCE_S)
+    except urllib.error.URLError:
+        raise
+    except OSError as e:  # a fault between the question and the answer's header comes as it is
+        raise ConnectionError(str(e)) from e
     assert isinstance(answer, http.client.HTTPResponse), "http(s) gives an HTTPResponse"
     return answer
+
+
+def _block(answer: http.client.HTTPResponse) -> bytes:
+    """The next bytes. A fault of the network (TLS, a lost route) is told apart here from one of the disk."""
+    try:
+        return answer.read(store.BLOCK_BYTES)
+    except OSError as e:
+        raise ConnectionError(str(e)) from e
