@@ -18,12 +18,12 @@ import numpy as np
 from sottovoce.audio import decode
 from sottovoce.audio.source import Source
 from sottovoce.config import Config
-from sottovoce.engine.device import Choice, choose, n_threads
+from sottovoce.engine.device import OUT_OF_MEMORY, Choice, choose, n_threads
 from sottovoce.engine.engine import Engine
 from sottovoce.engine.loop import Loop
 from sottovoce.engine.rules import Vocabulary
 from sottovoce.engine.runner import Runner
-from sottovoce.errors import OptionError
+from sottovoce.errors import EngineError, OptionError
 from sottovoce.flow import longform
 from sottovoce.flow.drive import Done, adrive, drive, drive_all
 from sottovoce.flow.protocol import Event, Flow, Heard, Known, Opened
@@ -36,7 +36,7 @@ from sottovoce.types import SAMPLE_RATE, Answer, Encode, Lane, Manner, Options, 
 log = logging.getLogger(__name__)
 
 K = TypeVar("K")
-N_ACTIVE = 32  # recordings of a list that are open at once: enough to fill the rows while some wait for fallback
+N_AHEAD = 2  # recordings of a list that are open beyond those that fill the rows, so that no row waits for one
 OnProgress = Callable[[float, float], None]
 
 
@@ -59,14 +59,14 @@ class Whisper:
         revision: str | None = None,
         threads: int | None = None,
         config: Config | None = None,
-        on_download: Callable[[int, int | None, str], None] | None = None,
+        on_download: Callable[[int, int, str], None] | None = None,
     ) -> None:
         """Load a model, from this disk or from the first source that serves it.
 
         model: a name (`sottovoce models list`), a Hugging Face repository id, a folder or a file; "base" if None.
         device: auto, cpu, cuda, cuda:N, mps. compute: auto, float32, bfloat16, float16.
         threads: CPU threads; 0: as many as this process may use. What is None comes from `config`, or its defaults.
-        on_download(n_done_bytes, n_all_bytes or None, source) is called while files are fetched.
+        on_download(n_done_bytes, n_all_bytes, source) is called while files are fetched; n_all_bytes: 0 if unknown.
         Raises ModelError (DownloadError), ConfigError.
         """
         given = {"model": None if model is None else os.fspath(model), "device": device, "compute": compute}
@@ -75,18 +75,23 @@ class Whisper:
         log.info("computing on %s", self.choice.reason)
         self.files = hub.fetch(self.config.model, self.config, on_download)
         card = self.files.card
-        network = weights.load(
-            self.files.path,
-            device=self.choice.device,
-            dtype=self.choice.dtype,
-            alignment_heads=card.alignment_heads if card else None,
-        )
-        self.dims = network.dims
-        self.network = network  # for surfaces that speak torch; the engine decodes with it, so it is to be read only
-        self._tokenizer = Tokenizer(self.dims.n_vocab)
-        t = self._tokenizer
+        self.dims = weights.dims_of(self.files.path)
+        self._tokenizer = t = Tokenizer(self.dims.n_vocab)
         vocabulary = Vocabulary(self.dims.n_vocab, t.eot, t.timestamp_begin, t.no_timestamps, t.no_speech)
-        runner = Runner(network, vocabulary, self.config.rows, self.config.threads or n_threads())
+        try:
+            # for surfaces that speak torch; the engine decodes with it, so it is to be read only
+            self.network = weights.load(
+                self.files.path,
+                device=self.choice.device,
+                dtype=self.choice.dtype,
+                alignment_heads=card.alignment_heads if card else None,
+            )
+            runner = Runner(self.network, vocabulary, self.config.rows, self.config.threads or n_threads())
+        except OUT_OF_MEMORY as e:
+            raise EngineError(
+                f"{self.config.model} in {self.compute} with {self.config.rows} rows was asked for, more than "
+                f"{self.device} has memory for; pass fewer --rows, a smaller model, or --device cpu"
+            ) from e
         self._loop = Loop(Engine(runner, t.sot, self.config.encode_windows))
         self._checkpoint = longform.Checkpoint(self.dims.n_mels, self.dims.n_vocab, self.dims.n_text_ctx)
         self._numbers = itertools.count()
@@ -172,7 +177,10 @@ class Whisper:
                 yield from event.segments
 
     async def atranscribe(self, source: Source, **options: Any) -> Transcript:
-        """As `transcribe` of one recording, without blocking the event loop. Cancelling frees its slots."""
+        """As `transcribe` of one recording, but for on_progress, without blocking the event loop.
+
+        Cancelling frees its slots.
+        """
         request = Request.of(options)
         samples = await asyncio.to_thread(self.load, source, request)
         events: AsyncGenerator[Event | Transcript, None] = adrive(self.flow(samples, request.options), self._submit)
@@ -187,7 +195,8 @@ class Whisper:
     def transcribe_each(self, sources: Iterable[tuple[K, Source]], **options: Any) -> Iterator[tuple[K, Event | Done]]:
         """Transcribe many recordings together; yield (key, event) as they are known and (key, Done) at each end.
 
-        A recording that fails ends with Done(error=...); the others go on. sources is read as places come free.
+        A recording that fails ends with Done(error=...); the others go on. sources is read as places come free: as many
+        recordings are in memory as have windows in the batch, and two more.
         """
         request = Request.of(options)
 
@@ -195,7 +204,8 @@ class Whisper:
             for key, source in sources:
                 yield key, self._opened(source, request)
 
-        return self.events_each(flows())
+        n_full = self.config.rows // request.options.beam_size
+        return self.events_each(flows(), n_full + N_AHEAD)
 
     def detect_language(self, source: Source, **options: Any) -> Heard:
         """The language of a recording: `.language` (code), `.probability`, `.probs` (by code)."""
@@ -219,9 +229,7 @@ class Whisper:
         """Drive a flow in this thread."""
         return self._drive(flow)
 
-    def events_each(
-        self, flows: Iterable[tuple[K, Flow]], n_active: int = N_ACTIVE
-    ) -> Iterator[tuple[K, Event | Done]]:
+    def events_each(self, flows: Iterable[tuple[K, Flow]], n_active: int) -> Iterator[tuple[K, Event | Done]]:
         """Drive many flows together in this thread, at most n_active at once."""
         return drive_all(flows, self._submit, n_active)
 
@@ -290,7 +298,10 @@ class Request:
 
 
 def _ladder(name: str, given: Any) -> tuple[float, ...]:
-    return tuple(float(t) for t in given) if isinstance(given, Iterable) else (float(given),)
+    try:
+        return tuple(float(t) for t in given) if isinstance(given, list | tuple | np.ndarray) else (float(given),)
+    except (TypeError, ValueError) as e:
+        raise OptionError(f"{name}: {given!r} was given, a number or a list of numbers was expected; pass 0") from e
 
 
 def _task(name: str, given: Any) -> Task:
@@ -312,7 +323,12 @@ def _language(name: str, given: Any) -> str | None:
 
 
 def _text(name: str, given: Any) -> Any:
-    return given if given is None or isinstance(given, str) else tuple(int(t) for t in given)
+    if given is None or isinstance(given, str):
+        return given
+    try:
+        return tuple(int(t) for t in given)
+    except (TypeError, ValueError) as e:
+        raise OptionError(f"{name}: {given!r} was given, text or token ids were expected; leave it out") from e
 
 
 def _ids(name: str, given: Any) -> tuple[int, ...]:

@@ -31,7 +31,3 @@ class OutputError(SottovoceError):
 
 class EngineError(SottovoceError):
     """The engine cannot decode a window: device failure, memory, or shut down while the window waited."""
-
-
-class Withdrawn(EngineError):
-    """The asker left before the window was decoded."""

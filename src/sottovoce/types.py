@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
-from math import nan
+from math import inf, isnan, nan
+from numbers import Integral, Real
 from typing import TYPE_CHECKING
 
 from sottovoce.errors import OptionError
@@ -220,7 +221,8 @@ class Options:
     until one language is more probable than language_detection_threshold. seed: of sampling at temperatures above 0.
     manner: openai-whisper's habits, or faster-whisper's. whole_windows: the next window begins where one ends, and not
     after its last word, where word_timestamps would have it begin.
-    Source of names and defaults: openai/whisper transcribe.py, decoding.py:DecodingOptions (20250625).
+    Source of names: openai/whisper transcribe.py, decoding.py:DecodingOptions (20250625); defaults: of its command, but
+    for beam_size, where one beam stands for its five.
     """
 
     language: str | None = None
@@ -260,17 +262,24 @@ class Options:
     whole_windows: bool = False
 
     def __post_init__(self) -> None:
+        _check_kinds(self)
         _check(bool(self.temperature), "temperature", self.temperature, "one number or more", "pass 0, or leave it out")
         for t in self.temperature:
             _check(0 <= t <= 2, "temperature", t, "numbers from 0 to 2", "pass 0 for the most probable words")
         for name in ("beam_size", "best_of"):
             n = getattr(self, name)
             _check(1 <= n <= 32, name, n, "a whole number from 1 to 32", "pass 1 for greedy decoding, 5 for care")
-        _check(self.patience > 0, "patience", self.patience, "a number above 0", "pass 1.0")
+        good = round(self.beam_size * self.patience) >= 1 and (self.patience <= 1 or self.beam_size > 1)
+        what = "a number that leaves one beam at least, above 1 only with beam_size above 1"
+        _check(good, "patience", self.patience, what, "pass 1.0")
         if self.length_penalty is not None:
             good = 0 <= self.length_penalty <= 1 or self.manner is Manner.FASTER
             _check(good, "length_penalty", self.length_penalty, "a number from 0 to 1", "leave it out")
-        _check(self.repetition_penalty > 0, "repetition_penalty", self.repetition_penalty, "a number above 0", "pass 1")
+        good = 0.01 <= self.repetition_penalty <= 100
+        _check(good, "repetition_penalty", self.repetition_penalty, "a number from 0.01 to 100", "pass 1")
+        for name in ("max_initial_timestamp", "hallucination_silence_threshold"):
+            seconds = getattr(self, name)
+            _check(seconds is None or seconds >= 0, name, seconds, "seconds, 0 or more", "leave it out")
         _check(self.no_repeat_ngram_size >= 0, "no_repeat_ngram_size", self.no_repeat_ngram_size, "0 or more", "pass 0")
         if self.max_tokens is not None:
             _check(self.max_tokens > 0, "max_tokens", self.max_tokens, "a whole number above 0", "leave it out")
@@ -278,12 +287,45 @@ class Options:
         _check(good, "chunk_length", self.chunk_length, "seconds from 1 to 30", "leave it out")
         n = self.language_detection_segments
         _check(n >= 1, "language_detection_segments", n, "1 or more", "leave it out")
-        last = 0.0
         for start, end in self.clips:
-            good = start >= 0 and (end is None or end > start) and start >= last
-            what = "pairs of seconds, start before end, in order"
-            _check(good, "clips", (start, end), what, "pass for example [(0, 10.5), (60, None)]")
-            last = end if end is not None else float("inf")
+            good = 0 <= start < inf and (end is None or 0 <= end < inf)
+            _check(good, "clips", (start, end), "pairs of seconds", "pass for example [(0, 10.5), (60, None)]")
+
+
+WHOLE = frozenset(("beam_size", "best_of", "no_repeat_ngram_size", "max_tokens", "language_detection_segments", "seed"))
+REAL = frozenset(
+    (
+        *("patience", "length_penalty", "repetition_penalty", "compression_ratio_threshold", "logprob_threshold"),
+        *("no_speech_threshold", "prompt_reset_on_temperature", "max_initial_timestamp", "chunk_length"),
+        *("hallucination_silence_threshold", "language_detection_threshold"),
+    )
+)
+MAY_BE_NONE = frozenset(
+    (
+        *("max_tokens", "length_penalty", "compression_ratio_threshold", "logprob_threshold", "no_speech_threshold"),
+        *("max_initial_timestamp", "hallucination_silence_threshold"),
+    )
+)
+
+
+def _check_kinds(options: Options) -> None:
+    """A number of the wrong kind would not fail here but in the engine, and there for everybody."""
+    for name in WHOLE | REAL:
+        value = getattr(options, name)
+        if value is None and name in MAY_BE_NONE:
+            continue
+        if name in WHOLE:
+            good, what = isinstance(value, Integral) and not isinstance(value, bool), "a whole number"
+        else:
+            good, what = isinstance(value, Real) and not isnan(value), "a number"
+        _check(good, name, value, what, "leave it out")
+    for name in ("initial_prompt", "prefix"):
+        text = getattr(options, name)
+        _check(text is None or isinstance(text, str | tuple), name, text, "text or token ids", "leave it out")
+    hotwords = options.hotwords
+    _check(
+        hotwords is None or isinstance(hotwords, str), "hotwords", hotwords, "words as one text", "join them by spaces"
+    )
 
 
 def _check(good: bool, name: str, given: object, expected: str, remedy: str) -> None:

@@ -12,7 +12,10 @@ import torch
 
 from sottovoce.engine.engine import Engine
 from sottovoce.engine.loop import Loop
+from sottovoce.engine.rules import MASKS_KEPT
 from sottovoce.engine.runner import Runner
+from sottovoce.engine.sampler import conclude
+from sottovoce.engine.sequence import Sequence
 from sottovoce.errors import EngineError, OptionError
 from sottovoce.model.whisper import Whisper
 from sottovoce.types import (
@@ -131,12 +134,50 @@ def test_sampling_with_another_seed_says_something_else(engine: Engine) -> None:
     assert len({a.tokens for a in answers if isinstance(a, Decoded)}) > 1
 
 
-def test_best_of_many_is_at_least_as_probable_as_one(engine: Engine) -> None:
-    one, many = (Decode((twin.SOT,), search=Search(temperature=1.0, best_of=n, max_tokens=12)) for n in (1, 8))
-    a, b = run(engine, [Window("a", a_sound(0), one), Window("b", a_sound(0), many)])
-    assert isinstance(a, Decoded)
-    assert isinstance(b, Decoded)
-    assert b.avg_logprob > a.avg_logprob - 0.5
+def test_the_most_probable_of_many_candidates_is_kept() -> None:
+    """Three candidates of known probability: the mean decides, and what comes after the end does not count."""
+    ask = Decode((1,), search=Search(temperature=1.0, best_of=3))
+    sequence = Sequence(Window("k", Sound(), ask), rows=[0, 1, 2])
+    sequence.start()
+    sequence.tokens = [[4, 5, V.eot], [6, V.eot, V.eot], [7, 8, 9]]
+    sequence.logprobs = [[-1.0, -1.0, -0.5], [-1.1, -0.1, -9.0], [-2.0, -2.0, -2.0]]
+    sequence.sums = np.array([-2.5, -1.2, -6.0], np.float32)
+    best = conclude(sequence, V.eot)
+    assert best.tokens == (6,), "-1.2 / 1 is more than -2.5 / 2 and -6 / 3"
+    assert best.logprobs == (-1.1,)
+    assert best.avg_logprob == pytest.approx(-0.6)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        Decode((999_999,)),
+        Decode((-1,)),
+        Decode((1,), rules=Rules(suppress=(999_999,))),
+        Decode((1,), search=Search(no_repeat_ngram_size=449)),
+        Detect((999_999,)),
+        Align((1,), (-5,)),
+    ],
+)
+def test_what_would_fail_the_neighbours_is_refused_at_the_door(engine: Engine, bad: Decode | Detect | Align) -> None:
+    with pytest.raises(OptionError, match="was given"):
+        engine.admit(Window("k", a_sound(0), bad))
+
+
+@pytest.mark.parametrize(
+    "sound",
+    [
+        Sound(),
+        Sound(mel=np.zeros((79, 3000), np.float32)),
+        Sound(mel=np.zeros((80, 3001), np.float32)),
+        Sound(features=np.zeros((1500, 31), np.float32)),
+        Sound(samples=np.zeros(100, np.float32), n_frames=10),
+        Sound(samples=np.zeros(160 * 3001 + 240, np.float32), n_frames=3001),
+    ],
+)
+def test_a_sound_of_the_wrong_shape_is_refused_at_the_door(engine: Engine, sound: Sound) -> None:
+    with pytest.raises(OptionError, match="expected"):
+        engine.admit(Window("k", sound, Decode((1,))))
 
 
 def test_warm_sound_gives_the_same_words_without_the_encoder(engine: Engine) -> None:
@@ -185,15 +226,25 @@ def test_a_repeated_ngram_is_never_completed(engine: Engine) -> None:
     assert len(pairs) == len(set(pairs))
 
 
-def test_a_penalty_on_repetition_makes_words_more_varied(engine: Engine) -> None:
+def test_a_penalty_divides_positive_scores_and_multiplies_negative_ones(engine: Engine, model: Whisper) -> None:
+    """Beside a loop that recomputes every score; a neighbour without the penalty is not touched."""
+    rules = Rules(timestamps=False, suppress=(V.eot,))
     plain, varied = (
-        Decode((twin.SOT,), search=Search(repetition_penalty=p, max_tokens=60), rules=Rules(timestamps=False))
-        for p in (1.0, 5.0)
+        Decode((twin.SOT,), search=Search(repetition_penalty=p, max_tokens=30), rules=rules) for p in (1.0, 1.7)
     )
     a, b = run(engine, [Window("a", a_sound(1), plain), Window("b", a_sound(1), varied)])
     assert isinstance(a, Decoded)
     assert isinstance(b, Decoded)
-    assert len(set(b.tokens)) / max(1, len(b.tokens)) >= len(set(a.tokens)) / max(1, len(a.tokens))
+    sampled: list[int] = []
+    for _ in range(30):
+        logits = twin.next_logits(model, features(1), [twin.SOT, *sampled])[-1].tolist()
+        for token in set(sampled):
+            logits[token] = logits[token] / 1.7 if logits[token] > 0 else logits[token] * 1.7
+        logits[V.eot] = -math.inf
+        sampled.append(max(range(len(logits)), key=lambda t: logits[t]))
+    assert list(b.tokens) == sampled
+    assert a.tokens != b.tokens
+    assert list(a.tokens) == twin.decode(model, features(1), plain)[0]
 
 
 def test_text_ends_where_the_context_ends(engine: Engine) -> None:
@@ -231,9 +282,14 @@ class FailingRunner(Runner):
         super().encode(sequences)
 
     def decode(self, sequences):  # type: ignore[no-untyped-def]
-        if self.fails == "decode":
+        if self.fails == "decode" and len(sequences):
             raise RuntimeError("device lost")
         return super().decode(sequences)
+
+    def prefill(self, sequences):  # type: ignore[no-untyped-def]
+        if self.fails == "prefill":
+            raise RuntimeError("device lost")
+        return super().prefill(sequences)
 
 
 @pytest.fixture
@@ -241,7 +297,7 @@ def failing(model: Whisper) -> Iterator[FailingRunner]:
     yield FailingRunner(model, V, n_rows=4, n_threads=1)
 
 
-@pytest.mark.parametrize("where", ["encode", "decode"])
+@pytest.mark.parametrize("where", ["encode", "prefill", "decode"])
 def test_when_the_device_fails_every_asker_is_told_and_the_next_is_served(failing: FailingRunner, where: str) -> None:
     loop = Loop(Engine(failing, twin.SOT))
     failing.fails = where
@@ -254,3 +310,27 @@ def test_when_the_device_fails_every_asker_is_told_and_the_next_is_served(failin
     assert isinstance(again, Decoded)
     assert not math.isnan(again.avg_logprob)
     loop.close()
+
+
+def test_a_newcomer_that_fails_does_not_touch_those_who_run(failing: FailingRunner, model: Whisper) -> None:
+    engine = Engine(failing, twin.SOT)
+    ask = an_ask(random.Random(11))
+    running = engine.add(Window("old", a_sound(1), ask), Lane.REQUEST)
+    engine.step()
+    failing.fails = "prefill"
+    engine.add(Window("new", a_sound(2), an_ask(random.Random(12))), Lane.REQUEST)
+    (failed,) = engine.step()
+    assert failed.error is not None
+    failing.fails = ""
+    answers = [o for _ in range(300) for o in engine.step()]
+    assert [o.sequence for o in answers] == [running]
+    assert isinstance(answers[0].answer, Decoded)
+    assert list(answers[0].answer.tokens) == twin.decode(model, features(1), ask)[0]
+    engine.check()
+
+
+def test_masks_that_nobody_uses_are_forgotten(engine: Engine) -> None:
+    for i in range(3 * MASKS_KEPT):
+        ask = Decode((twin.SOT,), search=Search(max_tokens=1), rules=Rules(suppress=(i % 90, i // 90)))
+        run(engine, [Window("same", a_sound(0), ask)])
+    assert len(engine.runner.rules._masks) <= MASKS_KEPT + 2

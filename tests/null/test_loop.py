@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import wait
 
 import pytest
 
@@ -92,6 +93,32 @@ def test_who_has_left_is_not_served() -> None:
     assert third.result(10)
     loop.close()
     assert "b" not in engine.served
+
+
+def test_a_withdrawn_window_wakes_whoever_waits_for_it() -> None:
+    engine = FakeEngine()
+    loop = Loop(engine)
+    first, second = (loop.submit(a_window(k)) for k in "ab")
+    engine.stepping.wait(10)
+    late = loop.submit(a_window("c"))
+    assert second.cancel()
+    assert late.cancel()
+    engine.go.set()
+    assert first.result(10)
+    assert not wait([second, late], timeout=10).not_done
+    loop.close()
+
+
+def test_a_loop_that_died_says_why_to_who_comes_later() -> None:
+    engine = FakeEngine()
+    engine.fail = RuntimeError("device lost")
+    engine.go.set()
+    loop = Loop(engine)
+    with pytest.raises(EngineError):
+        loop.submit(a_window("a")).result(10)
+    loop.close()
+    with pytest.raises(EngineError, match="device lost"):
+        loop.submit(a_window("b"))
 
 
 def test_closing_answers_everybody_who_waits() -> None:

@@ -71,5 +71,5 @@ def token_jumps(matrix: np.ndarray) -> np.ndarray:
     """Audio position at which each token begins. matrix: (T, S), high where a token is heard. Returns (T,) int64."""
     text, time = dtw(-matrix.astype(np.float64))
     begins = np.diff(text, prepend=text[0] - 1) > 0
-    starts: np.ndarray = time[begins]
+    starts: np.ndarray = np.maximum(time[begins], 0)  # of no position at all, the path begins before the first
     return starts

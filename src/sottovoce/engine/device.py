@@ -10,6 +10,7 @@ import torch
 
 from sottovoce.errors import ConfigError
 
+OUT_OF_MEMORY = (torch.OutOfMemoryError, MemoryError)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 

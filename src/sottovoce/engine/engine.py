@@ -8,13 +8,15 @@ from functools import partial
 
 import torch
 
+from sottovoce.audio.mel import HOP, N_FFT
 from sottovoce.engine.runner import Runner
 from sottovoce.engine.sampler import conclude
 from sottovoce.engine.scheduler import Plan, Scheduler
 from sottovoce.engine.sequence import Outcome, Sequence, Status
 from sottovoce.engine.slots import Rows, Slots
 from sottovoce.errors import EngineError, OptionError
-from sottovoce.types import Align, Answer, Decode, Detect, Encode, Lane, Window
+from sottovoce.model.dims import Dims
+from sottovoce.types import Align, Answer, Ask, Decode, Detect, Encode, Lane, Sound, Window
 
 log = logging.getLogger(__name__)
 
@@ -37,17 +39,24 @@ class Engine:
 
     def admit(self, window: Window) -> None:
         """Raise OptionError if this engine could never decode the window. Any thread may ask."""
-        ask = window.ask
+        dims, ask = self.runner.model.dims, window.ask
+        _check_sound(window.sound, dims)
+        _check_ids(ask, dims.n_vocab)
         if isinstance(ask, Decode):
             if ask.search.n_rows > self.runner.n_rows:
                 raise OptionError(
                     f"beam_size or best_of: {ask.search.n_rows} was given, at most {self.runner.n_rows} rows decode "
                     f"together here; pass less, or raise `rows` (--rows, SOTTOVOCE_ROWS)"
                 )
-            if not 0 < len(ask.prompt) < self.runner.model.dims.n_text_ctx:
+            if not 0 < len(ask.prompt) < dims.n_text_ctx:
                 raise OptionError(
-                    f"prompt: {len(ask.prompt)} tokens were given, 1 to {self.runner.model.dims.n_text_ctx - 1} were "
-                    "expected; shorten initial_prompt, hotwords or prefix"
+                    f"prompt: {len(ask.prompt)} tokens were given, 1 to {dims.n_text_ctx - 1} were expected; "
+                    "shorten initial_prompt, hotwords or prefix"
+                )
+            if ask.search.no_repeat_ngram_size >= dims.n_text_ctx:
+                raise OptionError(
+                    f"no_repeat_ngram_size: {ask.search.no_repeat_ngram_size} was given, less than {dims.n_text_ctx} "
+                    "was expected; pass 0 to allow repetition"
                 )
 
     def add(self, window: Window, lane: Lane) -> Sequence:
@@ -103,21 +112,26 @@ class Engine:
     def _decode(self, started: list[Sequence], plan: Plan) -> list[Outcome]:
         new = [s for s in started if isinstance(s.window.ask, Decode)]
         old = sorted((s for s in plan.running if s.status is Status.RUNNING), key=lambda s: s.slot)
-        everybody = new + old
-        if not everybody:
-            return []
+        outcomes: list[Outcome] = []
+        logits: list[torch.Tensor] = []
         try:
             with torch.inference_mode():
-                logits = [self.runner.prefill(new)] if new else []
+                logits += [self.runner.prefill(new)] if new else []
+        except Exception as e:  # what is wrong with a newcomer must not touch those who run
+            outcomes += self._fail(new, e)
+            new = []
+        everybody = new + old
+        if not everybody:
+            return outcomes
+        try:
+            with torch.inference_mode():
                 logits += [self.runner.decode(old)] if old else []
                 ended = self.runner.sample(everybody, torch.cat(logits))
         except Exception as e:
-            return self._fail(everybody, e)
-        outcomes = []
-        for sequence, done in zip(everybody, ended, strict=True):
-            if done:
-                self._drop(sequence)
-                outcomes.append(Outcome(sequence, conclude(sequence, self.runner.vocabulary.eot)))
+            return outcomes + self._fail(everybody, e)
+        for sequence in [s for s, done in zip(everybody, ended, strict=True) if done]:
+            conclude_it = partial(_one, partial(conclude, eot=self.runner.vocabulary.eot), sequence)
+            outcomes += self._finish([sequence], conclude_it)
         return outcomes
 
     def _finish(self, sequences: list[Sequence], run: Callable[[], Iterable[Answer]]) -> list[Outcome]:
@@ -147,3 +161,44 @@ class Engine:
 
 def _one(run: Callable[[Sequence], Answer], sequence: Sequence) -> list[Answer]:
     return [run(sequence)]
+
+
+def _check_sound(sound: Sound, dims: Dims) -> None:
+    """A shape that does not fit would fail the windows that are encoded with it."""
+    forms = {"samples": sound.samples, "mel": sound.mel, "features": sound.features}
+    given = {name: array for name, array in forms.items() if array is not None}
+    n = sound.n_frames
+    if len(given) != 1 or not 0 <= n <= 2 * dims.n_audio_ctx:
+        raise OptionError(
+            f"a sound with {', '.join(given) or 'nothing'} and {n} frames was given, one of {', '.join(forms)} and at "
+            f"most {2 * dims.n_audio_ctx} frames were expected"
+        )
+    ((name, array),) = given.items()
+    expected = {
+        "samples": [(n * HOP + N_FFT - HOP,)],
+        "mel": [(dims.n_mels, i) for i in {n, array.shape[-1]} if i <= 2 * dims.n_audio_ctx],
+        "features": [(dims.n_audio_ctx, dims.n_audio_state)],
+    }[name]
+    if array.shape not in expected:
+        raise OptionError(
+            f"{name}: shape {array.shape} was given, {expected[0] if expected else '30 s at most'} was expected"
+        )
+
+
+def _check_ids(ask: Ask, n_vocab: int) -> None:
+    """An id outside the vocabulary would fail, on some devices for good, everybody who decodes at that step."""
+    match ask:
+        case Decode():
+            ids = (*ask.prompt, *ask.rules.suppress, *ask.rules.suppress_first, *ask.rules.begun)
+        case Detect():
+            ids = ask.languages
+        case Align():
+            ids = (*ask.sot, *ask.text)
+        case Encode():
+            ids = ()
+    for i in ids:
+        if not 0 <= i < n_vocab:
+            raise OptionError(
+                f"token id {i} was given, 0 to {n_vocab - 1} were expected; look at initial_prompt, prefix and "
+                "suppress_tokens, which may come from another model's tokenizer"
+            )

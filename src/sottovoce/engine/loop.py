@@ -37,6 +37,7 @@ class Loop:
         self._inbox: deque[tuple[Window, Lane, Future[Answer]]] = deque()
         self._futures: dict[Sequence, Future[Answer]] = {}
         self._closing = False
+        self._ended = "the engine is closed"
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
@@ -48,7 +49,7 @@ class Loop:
         future: Future[Answer] = Future()
         with self._wake:
             if self._closing:
-                raise EngineError("the engine is closed; make a new Whisper to decode on")
+                raise EngineError(f"{self._ended}; make a new Whisper to decode on")
             self.engine.admit(window)
             self._inbox.append((window, lane, future))
             self._wake.notify()
@@ -87,16 +88,19 @@ class Loop:
                 self._wake.wait()
             if self._closing:
                 return False
-            arrived = list(self._inbox)
-            self._inbox.clear()
-        for window, lane, future in arrived:
-            if not future.cancelled():
+            n_arrived = len(self._inbox)
+        for _ in range(n_arrived):
+            window, lane, future = self._inbox[0]  # it stays there until the engine has it, so that nobody is lost
+            if future.cancelled():
+                future.set_running_or_notify_cancel()
+            else:
                 self._futures[self.engine.add(window, lane)] = future
+            self._inbox.popleft()
         return True
 
     def _withdraw_cancelled(self) -> None:
         for sequence in [s for s, future in self._futures.items() if future.cancelled()]:
-            del self._futures[sequence]
+            self._futures.pop(sequence).set_running_or_notify_cancel()  # wakes whoever waits for it
             self.engine.withdraw(sequence)
 
     def _answer(self, outcome: Outcome) -> None:
@@ -112,6 +116,7 @@ class Loop:
     def _abandon(self, error: EngineError, cause: BaseException | None) -> None:
         with self._wake:
             self._closing = True
+            self._ended = self._ended if cause is None else str(error)
             waiting = [future for _, _, future in self._inbox] + list(self._futures.values())
             self._inbox.clear()
         error.__cause__ = cause

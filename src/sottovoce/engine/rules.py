@@ -3,7 +3,7 @@
 State is per row and lives on the device: int64 and bool tensors of length n_rows, written in place.
 Source: openai/whisper decoding.py (SuppressBlank, SuppressTokens, ApplyTimestampRules).
 
-Slow twin: tests/cpu/test_rules.py.
+Slow twin: tests/cpu/plain_engine.py.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 from sottovoce.types import Decode
+
+MASKS_KEPT = 64  # lines of the table of suppressed ids before unused ones go; 52 kB each
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +52,9 @@ class RuleBook:
         self._ngram = self._rows(n_rows)
         self._ids = torch.arange(v.n_vocab, device=device)
         self._is_time = self._ids >= v.timestamp_begin
-        # which optional rules any row has ever needed: host-side, so that asking costs no sync
-        self._repeats = False
+        # host-side, so that asking costs no sync: rows with a rule about repetition, and the masks of each row
+        self._repeating: set[int] = set()
+        self._ids_by_row: dict[int, tuple[tuple[int, ...], tuple[int, ...]]] = {}
 
     def _rows(self, n_rows: int) -> Tensor:
         return torch.zeros(n_rows, dtype=torch.int64, device=self.device)
@@ -59,8 +62,11 @@ class RuleBook:
     def reset_(self, rows: Seq[int], ask: Decode) -> None:
         """These rows begin a new sequence under the rules of `ask`."""
         r, v = list(rows), self.vocabulary
-        self._always[r] = self._mask(ask.rules.suppress)
-        self._first[r] = self._mask(ask.rules.suppress + ask.rules.suppress_first)
+        if len(self._masks) >= MASKS_KEPT:
+            self._forget_masks()
+        always, first = ask.rules.suppress, ask.rules.suppress + ask.rules.suppress_first
+        self._ids_by_row.update(dict.fromkeys(r, (always, first)))
+        self._always[r], self._first[r] = self._mask(always), self._mask(first)
         self._timestamps[r] = ask.rules.timestamps
         limit = ask.rules.max_initial
         self._max_initial[r] = self._no_initial if limit is None else v.timestamp_begin + limit
@@ -70,14 +76,19 @@ class RuleBook:
         self._last_time[r] = v.timestamp_begin - 1
         self._penalty[r] = ask.search.repetition_penalty
         self._ngram[r] = ask.search.no_repeat_ngram_size
-        self._repeats |= ask.search.repetition_penalty != 1 or ask.search.no_repeat_ngram_size > 0
+        repeating = ask.search.repetition_penalty != 1 or ask.search.no_repeat_ngram_size > 0
+        (self._repeating.update if repeating else self._repeating.difference_update)(r)
         for token in ask.rules.begun:
             self.update_(torch.full((len(r),), token, device=self.device), torch.tensor(r, device=self.device))
+
+    def release(self, rows: Seq[int]) -> None:
+        """These rows have ended: what was asked for them costs nobody anything any more."""
+        self._repeating.difference_update(rows)
 
     def apply_(self, logits: Tensor, rows: Tensor) -> None:
         """Set what may not follow to -inf. logits: (R, V) float32; rows: (R,) int64, which row each line is."""
         fresh = self._n_sampled[rows] == 0
-        if self._repeats:
+        if self._repeating:
             self._apply_repeats_(logits, rows)
         which = torch.where(fresh, self._first[rows], self._always[rows])
         banned = self._table[which]  # (R, V)
@@ -145,6 +156,13 @@ class RuleBook:
         banned = torch.where(hit, grams[..., -1], self.vocabulary.n_vocab)
         mark = torch.zeros(len(n), self.vocabulary.n_vocab + 1, dtype=torch.bool, device=self.device)
         logits.masked_fill_(mark.scatter_(1, banned, True)[:, :-1], -torch.inf)
+
+    def _forget_masks(self) -> None:
+        """Keep the masks that the rows' latest sequences use, and no other."""
+        self._masks.clear()
+        self._table = self._table[:0]
+        for row, (always, first) in self._ids_by_row.items():
+            self._always[row], self._first[row] = self._mask(always), self._mask(first)
 
     def _mask(self, ids: tuple[int, ...]) -> int:
         if ids not in self._masks:

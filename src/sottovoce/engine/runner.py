@@ -126,6 +126,7 @@ class Runner:
 
     def release(self, sequence: Sequence) -> None:
         """The sequence has ended: drop what is kept for its rows on this side."""
+        self.rules.release(sequence.rows)
         if sequence.rows:
             self._generators.pop(sequence.rows[0], None)
 

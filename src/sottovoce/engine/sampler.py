@@ -3,7 +3,7 @@
 The device proposes for all rows at once (`propose`, one copy to the host a step); the host decides per sequence.
 Source: openai/whisper decoding.py (GreedyDecoder, BeamSearchDecoder, MaximumLikelihoodRanker), where Search asks for
 it OpenNMT/CTranslate2 src/decoding.cc (BeamSearch); slow twin:
-tests/cpu/test_sampler.py.
+tests/cpu/plain_engine.py.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ def conclude(sequence: Sequence, eot: int) -> Decoded:
 def _length(n_tokens: int, search: Search) -> float:
     """What a score is divided by, so that long hypotheses are not punished for their length."""
     if search.length_exponent is not None:
-        return float(max(n_tokens, 1e-9) ** search.length_exponent)
+        return float(max(n_tokens, 1e-3) ** search.length_exponent) or 1e-300
     if search.length_penalty is None:
         return max(n_tokens, 1e-9)  # an empty hypothesis ranks as it does where 0 divides: last, unless alone
     return float(((5 + n_tokens) / 6) ** search.length_penalty)

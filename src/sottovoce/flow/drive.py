@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+import contextlib
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
@@ -95,7 +95,7 @@ def drive_all(flows: Iterable[tuple[K, Flow]], submit: Submit, n_active: int) ->
     flows is read as seats come free, so that a thousand recordings are not opened at once.
     """
     source = iter(flows)
-    seats: deque[tuple[K, Seat]] = deque()
+    seats: list[tuple[K, Seat]] = []
     more = True
     try:
         while more or seats:
@@ -106,14 +106,13 @@ def drive_all(flows: Iterable[tuple[K, Flow]], submit: Submit, n_active: int) ->
                 except StopIteration:
                     more = False
             idle = True
-            for _ in range(len(seats)):
-                key, seat = seats.popleft()
-                said = seat.advance()
-                if not isinstance(said, Done):
-                    seats.append((key, seat))
+            for taken in list(seats):
+                said = taken[1].advance()
+                if isinstance(said, Done):
+                    seats.remove(taken)
                 if not isinstance(said, Wait):
                     idle = False
-                    yield key, said
+                    yield taken[0], said
             if idle and seats and not (more and len(seats) < n_active):
                 wait([f for _, s in seats for f in s.in_flight], return_when=FIRST_COMPLETED)
     finally:
@@ -126,8 +125,7 @@ async def adrive(flow: Flow, submit: Submit) -> AsyncGenerator[Event | Transcrip
     seat = Seat(flow, submit)
     try:
         while True:
-            # a step may compute (the recording's peak, words): off the event loop
-            said = await asyncio.to_thread(seat.advance)
+            said = await _aside(seat.advance)
             if isinstance(said, Done):
                 if said.error is not None:
                     raise said.error
@@ -135,9 +133,36 @@ async def adrive(flow: Flow, submit: Submit) -> AsyncGenerator[Event | Transcrip
                 yield said.transcript
                 return
             if isinstance(said, Wait):
-                pending = [asyncio.wrap_future(f) for f in seat.in_flight]
-                await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+                await _any_done(list(seat.in_flight))
             else:
                 yield said
     finally:
         seat.leave()
+
+
+async def _aside(advance: Callable[[], Event | Wait | Done]) -> Event | Wait | Done:
+    """Run a step off the event loop, for it may compute (the recording's peak, words).
+
+    Whoever cancels is held until the step has ended: only then can its flow be closed and its windows withdrawn.
+    """
+    step = asyncio.ensure_future(asyncio.to_thread(advance))
+    try:
+        return await asyncio.shield(step)
+    except asyncio.CancelledError:
+        await asyncio.wait([step])
+        raise
+
+
+async def _any_done(futures: list[Future[Answer]]) -> None:
+    """Wait until one of the engine's futures is done, without taking its result or its error."""
+    loop = asyncio.get_running_loop()
+    arrived = asyncio.Event()
+
+    def wake(_: Future[Answer]) -> None:
+        # the event loop may be closed by the time a withdrawn window is answered
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(arrived.set)
+
+    for future in futures:
+        future.add_done_callback(wake)
+    await arrived.wait()

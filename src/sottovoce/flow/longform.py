@@ -140,7 +140,9 @@ class _Sequential:
         for i in range(min(self.options.language_detection_segments, n_windows)):
             seek = i * mel.N_FRAMES
             sound = Sound(mel.cut(self.samples, seek, mel.N_FRAMES), peak=self.peak)
-            answer = yield from self._ask(Detect(tokenizer.language_tokens), f"language:{seek}", sound)
+            # a full window may be decoded next, and finds its slot warm
+            name = f"{seek}+{mel.N_FRAMES}" if seek + mel.N_FRAMES <= self.n_frames else f"language:{seek}"
+            answer = yield from self._ask(Detect(tokenizer.language_tokens), name, sound)
             assert isinstance(answer, Detected)
             votes.append(_most_probable(tokenizer, answer))
             if votes[-1].probability > self.options.language_detection_threshold:

@@ -1,0 +1,59 @@
+"""A value that cannot be honoured is refused where it is given, with what to do, and never reaches the engine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from sottovoce.errors import OptionError
+from sottovoce.types import Options
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"beam_size": 5.0},
+        {"beam_size": "5"},
+        {"beam_size": 0},
+        {"beam_size": None},
+        {"best_of": 33},
+        {"patience": 0.05},
+        {"patience": 2.0},
+        {"beam_size": 5, "patience": 0.05},
+        {"length_penalty": 1.5},
+        {"repetition_penalty": 1e-40},
+        {"repetition_penalty": float("inf")},
+        {"no_repeat_ngram_size": -1},
+        {"max_tokens": 0},
+        {"max_initial_timestamp": -1},
+        {"hallucination_silence_threshold": -1},
+        {"compression_ratio_threshold": "2.4"},
+        {"logprob_threshold": float("nan")},
+        {"chunk_length": 31},
+        {"initial_prompt": 5},
+        {"hotwords": ["Ada"]},
+        {"clips": ((60.0, float("inf")),)},
+        {"clips": ((-1.0, None),)},
+        {"temperature": ()},
+        {"temperature": (3.0,)},
+        {"seed": 1.5},
+    ],
+)
+def test_a_wrong_value_is_refused_with_what_to_do(given: dict[str, Any]) -> None:
+    with pytest.raises(OptionError, match=r"was given, .* was expected; "):
+        Options(**given)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"clips": ((0.0, 10.0), (5.0, 20.0))},
+        {"clips": ((5.0, 5.0),)},
+        {"no_speech_threshold": None},
+        {"compression_ratio_threshold": float("inf")},
+        {"beam_size": 5, "patience": 2.0},
+    ],
+)
+def test_what_the_reference_accepts_is_accepted(given: dict[str, Any]) -> None:
+    Options(**given)
