@@ -174,14 +174,14 @@ def _check_sound(sound: Sound, dims: Dims) -> None:
             f"most {2 * dims.n_audio_ctx} frames were expected"
         )
     ((name, array),) = given.items()
-    expected = {
-        "samples": [(n * HOP + N_FFT - HOP,)],
-        "mel": [(dims.n_mels, i) for i in {n, array.shape[-1]} if i <= 2 * dims.n_audio_ctx],
-        "features": [(dims.n_audio_ctx, dims.n_audio_state)],
-    }[name]
-    if array.shape not in expected:
+    shapes: dict[str, tuple[int, ...]] = {
+        "samples": (n * HOP + N_FFT - HOP,),
+        "mel": (dims.n_mels, min(array.shape[-1], 2 * dims.n_audio_ctx)),
+        "features": (dims.n_audio_ctx, dims.n_audio_state),
+    }
+    if array.shape != shapes[name]:
         raise OptionError(
-            f"{name}: shape {array.shape} was given, {expected[0] if expected else '30 s at most'} was expected"
+            f"{name}: shape {array.shape} was given, {shapes[name]} was expected; cut it into windows of 30 s"
         )
 
 
