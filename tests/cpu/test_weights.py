@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from transformers import WhisperForConditionalGeneration
 
 from sottovoce.errors import ModelError, OutputError
-from sottovoce.model import weights
+from sottovoce.model import forms, weights
 from sottovoce.model.dims import Dims
 from sottovoce.model.whisper import Whisper, sinusoids
 from tests.forms import GGML_IDS, ggml_steps, write_ctranslate2, write_ggml
@@ -267,6 +267,15 @@ def test_another_kind_of_file_is_refused(name: str, content: bytes, tmp_path: Pa
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ModelError, match=r"OpenAI \.pt, Hugging Face safetensors"):
         weights.load(tmp_path / name)
+
+
+@pytest.mark.parametrize("write", (as_safetensors, as_pytorch_bin, as_ctranslate2))
+def test_a_file_beside_its_configuration_is_loaded_itself(model: Whisper, write: Writer, tmp_path: Path) -> None:
+    folder = write(model, tmp_path)
+    (file,) = forms.weights_of(folder)
+    own = file.rename(folder / f"finetuned{file.suffix}")
+    weights.export_safetensors(Whisper(DIMS), folder)  # another model, by the name that a folder is searched for
+    assert torch.equal(logits(weights.load(own)), logits(model))
 
 
 def test_what_is_not_there_is_refused(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from sottovoce.model.catalogue import Card, find
 
 PT = b"PK\x03\x04" + b"weights" * 1000
 GGML = b"lmgg" + b"weights" * 1000
+CT2 = b"\x06\0\0\0\x0c\0WhisperSpec\0" + b"weights" * 1000
+SAFETENSORS = (2).to_bytes(8, "little") + b"{}"
 SHA256 = hashlib.sha256(PT).hexdigest()
 
 
@@ -36,15 +38,34 @@ def put(path: Path, content: bytes = b"{}") -> Path:
     return path
 
 
-@pytest.mark.parametrize(("name", "content", "form"), [("a.pt", PT, "pt"), ("a.bin", GGML, "ggml")])
+@pytest.mark.parametrize(
+    ("name", "content", "form"),
+    [
+        ("a.pt", PT, "pt"),
+        ("a.bin", GGML, "ggml"),
+        ("finetuned.safetensors", SAFETENSORS, "safetensors"),
+        ("model.safetensors", SAFETENSORS, "safetensors"),
+        ("pytorch_model.bin", PT, "pytorch"),
+        ("model.bin", CT2, "ct2"),
+    ],
+)
 def test_a_file_is_a_name(tmp_path: Path, config: Config, name: str, content: bytes, form: str) -> None:
+    """Exactly that file: others of the folder, better known, must not come in its place."""
+    for other in ("config.json", "model.safetensors", "model.bin"):
+        put(tmp_path / other)
     path = put(tmp_path / name, content)
     files = hub.fetch(str(path), config)
     assert (files.form, files.path, files.card) == (form, path, None)
 
 
 @pytest.mark.parametrize(
-    ("weights", "form"), [("model.safetensors", "safetensors"), ("model.bin", "ct2"), ("model.pt", "pt")]
+    ("weights", "form"),
+    [
+        ("model.safetensors", "safetensors"),
+        ("pytorch_model.bin", "pytorch"),
+        ("model.bin", "ct2"),
+        ("model.pt", "pt"),
+    ],
 )
 def test_a_folder_is_a_name(tmp_path: Path, config: Config, weights: str, form: str) -> None:
     put(tmp_path / "mine/config.json")
@@ -69,7 +90,7 @@ def test_a_file_without_weights_says_what_was_expected(tmp_path: Path, config: C
 
 def test_an_empty_folder_says_what_was_expected(tmp_path: Path, config: Config) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ModelError, match=r"empty: holds no weights; model\.safetensors"):
+    with pytest.raises(ModelError, match=r"empty: a folder without weights was given, one of model\.safetensors"):
         hub.fetch(str(tmp_path / "empty"), config)
 
 

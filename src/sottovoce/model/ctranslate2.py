@@ -62,11 +62,6 @@ class Variable:
     start: int
 
 
-def is_ctranslate2(head: bytes) -> bool:
-    """Whether a file's first bytes are those of a Whisper model.bin, of whatever version."""
-    return len(head) >= 17 and head[1:4] == b"\0\0\0" and head[6:17] == b"WhisperSpec"
-
-
 def open_ctranslate2(path: Path) -> Stored:
     """The model.bin at path. Alignment heads come from config.json beside it.
 

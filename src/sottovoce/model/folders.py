@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sottovoce.config import Config
 from sottovoce.errors import DownloadError, ModelError
-from sottovoce.model import store
+from sottovoce.model import forms, store
 from sottovoce.model.catalogue import Card
 
 log = logging.getLogger(__name__)
@@ -23,11 +23,11 @@ def fetch(name: str, card: Card | None, folder: Path, config: Config) -> store.M
         if not path.exists():
             continue
         try:
-            form, at = store.form_of(path)
+            form, at = forms.form_of(path)
         except ModelError as e:
             reasons.append(str(e))
             continue
-        held = tuple(store.hold(file.resolve(), folder) for file in store.weights_of(form, at))
+        held = tuple(store.hold(file.resolve(), folder) for file in forms.weights_of(at))
         if form == "pt" and card and card.sha256 and held[0].sha256 != card.sha256:
             why = f"{at}: SHA-256 is {held[0].sha256}, OpenAI's is {card.sha256}; it was left as it is"
             reasons.append(f"{why}; to use it all the same, pass its path as the model")

@@ -55,11 +55,6 @@ QUANTISED = {
 REFUSED = {9: "q8_1", 10: "q2_k", 11: "q3_k", 12: "q4_k", 13: "q5_k", 14: "q6_k", 15: "q8_k"}
 
 
-def is_ggml(head: bytes) -> bool:
-    """Whether a file's first bytes are those of whisper.cpp's format."""
-    return head[:4] == MAGIC
-
-
 def open_ggml(path: Path) -> Stored:
     """The ggml file at path. It names no alignment heads.
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sottovoce.errors import DownloadError, ModelError
-from sottovoce.model import download, store
+from sottovoce.model import download, forms, store
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +113,7 @@ def _bring(
         return Path(huggingface_hub.hf_hub_download(repo, file, revision=at, **options))
 
     if weights[0].endswith(".index.json"):
-        shards = [path.name for path in store.weights_of("safetensors", get(weights[0]).parent)]
+        shards = [path.name for path in forms.shards(get(weights[0]))]
         weights = tuple(shards)
         wanted = [*weights, *wanted]
         sizes = {file: 0 for file in shards} | sizes
@@ -151,10 +151,10 @@ def _cached(name: str, repo: str, folder: Path, revision: str | None) -> store.M
         return None
     snapshot = Path(config).parent
     try:
-        form, at = store.form_of(snapshot)
+        form, at = forms.form_of(snapshot)
     except ModelError as e:
         raise DownloadError(f"the hub's cache holds it in part only: {e}") from e
-    weights = store.weights_of(form, at)
+    weights = forms.weights_of(at)
     if missing := [path.name for path in weights if not path.exists()]:
         raise DownloadError(f"the hub's cache holds it in part only: {', '.join(missing)} not there")
     others = [path for path in sorted(snapshot.iterdir()) if path.is_file() and path not in weights]

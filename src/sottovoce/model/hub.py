@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sottovoce.config import Config
 from sottovoce.errors import DownloadError, ModelError
-from sottovoce.model import download, folders, hfhub, packages, store
+from sottovoce.model import download, folders, forms, hfhub, packages, store
 from sottovoce.model.catalogue import CATALOGUE, Card, find, suggest
 
 __all__ = ["CATALOGUE", "Card", "Files", "Stored", "fetch", "find", "listing", "remove", "show", "verify"]
@@ -24,7 +24,7 @@ Progress = Callable[[int, int, str], None]  # bytes done, bytes in all (0: unkno
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """Where a model lies. path: the file (pt, ggml) or the folder (safetensors, ct2). sha256: of its weights."""
+    """Where a model lies. path: a file of weights, or a folder with their companions. sha256: of the weights."""
 
     path: Path
     form: str
@@ -177,7 +177,7 @@ def _local(name: str) -> Files | None:
     path = Path(name).expanduser()
     if not path.exists():
         return None
-    form, at = store.form_of(path)
+    form, at = forms.form_of(path)
     return Files(at, form, "folder", None, None, None)
 
 

@@ -31,11 +31,6 @@ BROKEN = (
 )
 
 
-def is_torch(head: bytes) -> bool:
-    """Whether a file's first bytes are those of torch.save: a zip archive, or a bare pickle before torch 1.6."""
-    return head[:4] == b"PK\x03\x04" or head[:2] == b"\x80\x02"
-
-
 def read_torch(path: Path) -> Any:
     """What torch.save wrote, memory-mapped where its format allows; tensors and plain values only.
 

@@ -25,7 +25,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from sottovoce.config import Config
-from sottovoce.errors import ModelError, OutputError
+from sottovoce.errors import OutputError
 
 log = logging.getLogger(__name__)
 
@@ -204,58 +204,3 @@ def settle(draft: Path, final: Path) -> None:
         with draft.open("rb+") as f:
             os.fsync(f.fileno())
         os.replace(draft, final)
-
-
-# --- forms ----------------------------------------------------------------------------------------------------------
-
-
-def form_of(path: Path) -> tuple[str, Path]:
-    """(form, what a loader opens) of a file or folder of weights.
-
-    Raises ModelError if it is none that is understood.
-    """
-    if path.is_dir():
-        return _form_of_folder(path)
-    with path.open("rb") as f:
-        magic = f.read(8)
-    if magic[:4] in (b"lmgg", b"ggml"):
-        return "ggml", path
-    if magic[:4] == b"PK\x03\x04" or magic[:1] == b"\x80":
-        return "pt", path
-    if path.suffix == ".safetensors" and (path.parent / "config.json").is_file():
-        return "safetensors", path.parent
-    if path.name == "model.bin" and (path.parent / "config.json").is_file():
-        return "ct2", path.parent
-    expected = "an OpenAI .pt, a ggml .bin, or a folder of safetensors or CTranslate2 was expected"
-    raise ModelError(f"{path}: holds no weights in a known form; {expected}")
-
-
-def _form_of_folder(path: Path) -> tuple[str, Path]:
-    if weights_of("safetensors", path):
-        return "safetensors", path
-    if (path / "model.bin").is_file():
-        return "ct2", path
-    single = [p for p in sorted(path.iterdir()) if p.suffix == ".pt" or (p.name.startswith("ggml") and p.is_file())]
-    if len(single) == 1:
-        return form_of(single[0])
-    if (path / "pytorch_model.bin").is_file():
-        remedy = "save it again with save_pretrained(..., safe_serialization=True)"
-        raise ModelError(f"{path}: only pytorch_model.bin is there, model.safetensors was expected; {remedy}")
-    expected = "model.safetensors, model.bin (CTranslate2), one .pt or one ggml file was expected"
-    raise ModelError(f"{path}: holds no weights; {expected}")
-
-
-def weights_of(form: str, at: Path) -> tuple[Path, ...]:
-    """The files that hold a model's numbers; empty if they are not there."""
-    if form in ("pt", "ggml"):
-        return (at,)
-    if form == "ct2":
-        return (at / "model.bin",)
-    index = at / "model.safetensors.index.json"
-    if not (at / "model.safetensors").is_file() and index.is_file():
-        try:
-            names = sorted(set(json.loads(index.read_text("utf-8"))["weight_map"].values()))
-        except (ValueError, KeyError, AttributeError, TypeError) as e:
-            raise ModelError(f"{index}: not an index of shards ({e}); fetch the model again") from e
-        return tuple(at / name for name in names)
-    return (at / "model.safetensors",) if (at / "model.safetensors").is_file() else ()

@@ -47,6 +47,8 @@ class Mapped:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.offset = 0
+        if path.stat().st_size == 0:  # no operating system maps nothing
+            raise damaged(path, "it is empty", "a file of weights")
         with path.open("rb") as f:
             # ACCESS_COPY: torch asks for a writable buffer; nothing is ever written
             self._map = mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_COPY)

@@ -69,11 +69,6 @@ def _replace(name: str, table: dict[str, str]) -> str:
     return re.sub(rf"(?<!\w)(?:{parts})(?!\w)", lambda match: table[match[0]], name)
 
 
-def is_safetensors(head: bytes) -> bool:
-    """Whether a file's first bytes are those of safetensors: the header's length, then JSON."""
-    return head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 100_000_000
-
-
 def open_transformers(files: tuple[Path, ...]) -> Stored:
     """The checkpoint in these files (several: shards), with config.json and generation_config.json beside them.
 
@@ -86,21 +81,6 @@ def open_transformers(files: tuple[Path, ...]) -> Stored:
         tensors.update(_safetensors(path) if path.suffix == ".safetensors" else lazily(path, read_torch(path)))
     named = {ours(name): read for name, read in tensors.items() if name != TIED}
     return Stored("Hugging Face", dims, named, _heads(folder / GENERATION))
-
-
-def shards(index: Path) -> tuple[Path, ...]:
-    """The files that an index (model.safetensors.index.json) names. Raises ModelError if one is missing."""
-    mapping = read_json(index).get("weight_map")
-    if not isinstance(mapping, dict) or not mapping or not all(isinstance(name, str) for name in mapping.values()):
-        raise damaged(index, "it has no weight_map", "file names by tensor name")
-    names = sorted(set(mapping.values()))
-    if outside := [name for name in names if Path(name).name != name]:
-        raise damaged(index, f"it names {outside[0]}", "files in its own folder")
-    if missing := [name for name in names if not (index.parent / name).is_file()]:
-        raise ModelError(
-            f"{index}: {missing[0]} is missing, {len(names)} files were expected; run `sottovoce models verify NAME`"
-        )
-    return tuple(index.parent / name for name in names)
 
 
 def read_dims(folder: Path) -> Dims:

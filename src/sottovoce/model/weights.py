@@ -1,4 +1,4 @@
-"""Weights from disk to modules: recognises the form, checks every tensor, fills the network. Fetches nothing."""
+"""Weights from disk to modules: opens whatever form, checks every tensor, fills the network. Fetches nothing."""
 
 from __future__ import annotations
 
@@ -11,25 +11,18 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from sottovoce.errors import ModelError
-from sottovoce.model.ctranslate2 import is_ctranslate2, open_ctranslate2
+from sottovoce.model.ctranslate2 import open_ctranslate2
 from sottovoce.model.dims import Dims
 from sottovoce.model.export import export_pt, export_safetensors
-from sottovoce.model.ggml import is_ggml, open_ggml
-from sottovoce.model.pt import is_torch, open_pt, read_torch
+from sottovoce.model.forms import INDEX, file_of, form_of, weights_of
+from sottovoce.model.ggml import open_ggml
+from sottovoce.model.pt import open_pt, read_torch
 from sottovoce.model.stored import Stored, check_heads, damaged
-from sottovoce.model.transformers import CONFIG, is_safetensors, open_transformers, shards
+from sottovoce.model.transformers import CONFIG, open_transformers
 from sottovoce.model.whisper import Whisper, sinusoids
 
 __all__ = ["dims_of", "export_pt", "export_safetensors", "load"]
 
-FORMS = "OpenAI .pt, Hugging Face safetensors or pytorch_model.bin, CTranslate2 model.bin, whisper.cpp ggml"
-FILES = (  # what a folder may hold, best first
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "pytorch_model.bin",
-    "pytorch_model.bin.index.json",
-    "model.bin",
-)
 POSITIONS = "encoder.positional_embedding"  # fixed, so that some files leave it out
 N_NAMED = 5  # names that a message lists before it counts the rest
 
@@ -63,46 +56,26 @@ def dims_of(path: Path) -> Dims:
 
 
 def _open(path: Path) -> Stored:
-    file = _file_of(path) if path.is_dir() else path
-    try:
-        with file.open("rb") as f:
-            head = f.read(32)
-    except OSError as e:
-        raise ModelError(
-            f"{path}: {e.strerror or e}; a file or folder with weights was expected; run `sottovoce models list`"
-        ) from e
-    if is_ggml(head):
+    form, _ = form_of(path)
+    file = file_of(path)
+    if form == "ggml":
         return open_ggml(file)
-    if is_ctranslate2(head):
+    if form == "ct2":
         return open_ctranslate2(file)
-    if file.name.endswith(".index.json"):
-        return open_transformers(shards(file))
-    if is_safetensors(head):
-        return open_transformers((file,))
-    if is_torch(head):
-        content = read_torch(file) if (file.parent / CONFIG).is_file() else None
-        from_transformers = isinstance(content, dict) and "model_state_dict" not in content
-        return open_transformers((file,)) if from_transformers else open_pt(file)
-    if head[:4] == b"GGUF":
-        raise ModelError(f"{file}: a GGUF file was given, {FORMS} was expected; whisper.cpp's own ggml files will do")
-    raise damaged(file, f"it begins with {head[:8]!r}", FORMS)
+    if form == "safetensors" or file.name.endswith(INDEX):
+        return open_transformers(_there(file))
+    content = read_torch(file) if (file.parent / CONFIG).is_file() else None
+    from_transformers = isinstance(content, dict) and "model_state_dict" not in content
+    return open_transformers((file,)) if from_transformers else open_pt(file)
 
 
-def _file_of(folder: Path) -> Path:
-    for name in FILES:
-        if (folder / name).is_file():
-            return folder / name
-    single = sorted([*folder.glob("*.pt"), *folder.glob("ggml-*.bin")])
-    if len(single) == 1:
-        return single[0]
-    if (folder / "adapter_config.json").is_file():
+def _there(file: Path) -> tuple[Path, ...]:
+    files = weights_of(file)
+    if missing := [shard.name for shard in files if not shard.is_file()]:
         raise ModelError(
-            f"{folder}: an adapter was given, a whole model was expected; merge it into its base model first"
+            f"{file}: {missing[0]} is missing, {len(files)} files were expected; run `sottovoce models verify NAME`"
         )
-    given = f"{len(single)} checkpoints ({single[0].name}, ...)" if single else "a folder without weights"
-    raise ModelError(
-        f"{folder}: {given} was given, one of {', '.join(FILES)} or a single file was expected; name the file"
-    )
+    return files
 
 
 def _empty(dims: Dims, path: Path) -> Whisper:
