@@ -9,7 +9,6 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -17,8 +16,6 @@ from sottovoce.errors import DownloadError
 from sottovoce.model import store
 
 log = logging.getLogger(__name__)
-
-Progress = Callable[[int, int, str], None]  # bytes done, bytes in all (0: unknown), source
 
 PROBE_S = 5  # to connect at all
 SILENCE_S = 30  # between two blocks of a download
@@ -52,7 +49,9 @@ def unreachable(url: str) -> str | None:
     return f"{parts.netloc} cannot be reached ({done.stderr.strip() or 'no reason given'})"
 
 
-def fetch(url: str, sha256: str, folder: Path, size_bytes: int, on_progress: Progress | None) -> tuple[store.Held, ...]:
+def fetch(
+    url: str, sha256: str, folder: Path, size_bytes: int, on_progress: store.Progress | None
+) -> tuple[store.Held, ...]:
     """Bring one file into a folder, verified. The caller holds the folder's lock.
 
     A broken download leaves its part behind; the next call goes on from there.
@@ -83,7 +82,7 @@ def fetch(url: str, sha256: str, folder: Path, size_bytes: int, on_progress: Pro
     return (store.hold(folder / name, folder, sha256),)
 
 
-def _receive(url: str, part: Path, on_progress: Progress | None) -> str:
+def _receive(url: str, part: Path, on_progress: store.Progress | None) -> str:
     """Fill a part up to its end, over as many connections as it takes; returns its hash."""
     found = hashlib.sha256()
     breaks = 0

@@ -18,8 +18,6 @@ from sottovoce.model import download, forms, store
 
 log = logging.getLogger(__name__)
 
-Progress = Callable[[int, int, str], None]  # bytes done, bytes in all (0: unknown), source
-
 REPO_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*", re.ASCII)
 HASH = re.compile(r"[0-9a-f]{64}")
 ANSWER_S = 10  # for one question about a repository
@@ -50,7 +48,7 @@ def fetch(
     folder: Path,
     revision: str | None,
     offline: bool,
-    on_progress: Progress | None,
+    on_progress: store.Progress | None,
 ) -> store.Manifest:
     """The manifest of files in the hub's own cache, brought there if need be, from the first repository that serves.
 
@@ -70,11 +68,14 @@ def fetch(
     raise DownloadError("; ".join(reasons) or why_not or "the hub has no repository for it")
 
 
-def _fetch(name: str, repo: str, folder: Path, revision: str | None, on_progress: Progress | None) -> store.Manifest:
+def _fetch(
+    name: str, repo: str, folder: Path, revision: str | None, on_progress: store.Progress | None
+) -> store.Manifest:
     from huggingface_hub import HfApi, constants
     from huggingface_hub.errors import HfHubHTTPError
 
-    transport = HfHubHTTPError.__mro__[1]  # the root of errors of whichever HTTP library this huggingface_hub speaks
+    # the root of errors of whichever HTTP library this huggingface_hub speaks
+    transport: type[Exception] = HfHubHTTPError.__mro__[1]
     cache = Path(constants.HF_HUB_CACHE)
     try:
         with store.writing(cache, SETTING):
@@ -87,7 +88,7 @@ def _fetch(name: str, repo: str, folder: Path, revision: str | None, on_progress
 
 
 def _bring(
-    name: str, repo: str, info: Any, folder: Path, cache: Path, revision: str | None, on_progress: Progress | None
+    name: str, repo: str, info: Any, folder: Path, cache: Path, revision: str | None, on_progress: store.Progress | None
 ) -> store.Manifest:
     import huggingface_hub
 

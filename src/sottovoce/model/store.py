@@ -18,7 +18,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -28,6 +28,8 @@ from sottovoce.config import Config
 from sottovoce.errors import OutputError
 
 log = logging.getLogger(__name__)
+
+Progress = Callable[[int, int, str], None]  # bytes done, bytes in all (0: unknown), source
 
 MANIFEST = "manifest.json"
 PARTIAL = ".partial"
