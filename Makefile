@@ -22,7 +22,7 @@ help:
 	@scripts/install dev
 
 demo: .venv/.installed
-	.venv/bin/sottovoce transcribe $(RECORDINGS) --model base --output_format srt --output_dir examples
+	.venv/bin/sottovoce transcribe $(RECORDINGS) --model base --beam_size 1 --times --output_format srt --output_dir examples
 
 venv: .venv/.installed-dev
 

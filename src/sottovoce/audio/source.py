@@ -140,7 +140,10 @@ class _Bytes:
 def name_of(source: Source) -> str:
     """What messages call a source. A URL loses its user and query: they hold secrets."""
     if isinstance(source, str) and URL.match(source):
-        parts = urlsplit(source)
+        try:
+            parts = urlsplit(source)
+        except ValueError:
+            return "a URL"
         return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
     if isinstance(source, (str, os.PathLike)):
         return repr(os.fspath(source))

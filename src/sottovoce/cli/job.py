@@ -29,6 +29,7 @@ class Job:
     output_dir: Path
     formats: tuple[str, ...]
     verbose: bool
+    times: bool
     quiet: bool
     resume: bool
 
@@ -41,7 +42,7 @@ class Job:
         )
         wanted = o.pop("output_format")
         formats = {"all": tuple(FORMATS), "none": ()}.get(wanted, (wanted,))
-        job = {name: o.pop(name) for name in ("verbose", "quiet", "resume")}
+        job = {name: o.pop(name) for name in ("verbose", "times", "quiet", "resume")}
         output_dir = Path(o.pop("output_dir"))
         o["temperature"] = ladder(o["temperature"], o.pop("temperature_increment_on_fallback"))
         for name, plain in (("beam_size", 1), ("best_of", 1), ("patience", 1.0)):

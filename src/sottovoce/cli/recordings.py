@@ -66,7 +66,7 @@ def find(arguments: Iterable[str]) -> tuple[list[Recording], list[Refused], list
                 if free != stem:
                     notes.append(f"{path}: another recording is called {stem} too; this one's outputs are {free}.*")
                 taken.add(free.casefold())
-                name = "standard input" if path == STDIN else path
+                name = "standard input" if path == STDIN else _public(path) if _is_url(path) else path
                 source = sys.stdin.buffer if path == STDIN else path
                 found.append(Recording(name, source, free))
         except AudioError as e:
@@ -84,8 +84,11 @@ def _expand(argument: str) -> Iterator[tuple[str, str]]:
             )
         yield STDIN, "stdin"
     elif _is_url(argument):
-        parts = urlsplit(argument)
-        yield argument, _stem(parts.path) or parts.netloc
+        try:
+            parts = urlsplit(argument)
+            yield argument, _stem(parts.path) or parts.hostname or "url"
+        except ValueError as e:
+            raise AudioError(f"{_public(argument)}: no address that can be read was given; check it ({e})") from e
     elif os.path.isdir(argument):
         yield from _in_folder(argument)
     elif os.path.exists(argument):
@@ -118,6 +121,13 @@ def _in_folder(folder: str) -> Iterator[tuple[str, str]]:
 
 def _is_url(text: str) -> bool:
     return text.startswith(("http://", "https://"))
+
+
+def _public(url: str) -> str:
+    """A URL without its user and query, which hold secrets."""
+    from sottovoce.audio.source import name_of  # PyAV: not loaded where there is no URL
+
+    return name_of(url)
 
 
 def _stem(path: str) -> str:

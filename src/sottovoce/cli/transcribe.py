@@ -40,6 +40,7 @@ def _maybe(name: str, kind: type[int] | type[float], default: float | None, help
     help="files to write for each recording; none: text on stdout only",
 )  # fmt: skip
 @_yes_no("--verbose", True, "print the text on stdout; with times, where stdout is a terminal")
+@click.option("--times", is_flag=True, help="with times, also where stdout is no terminal")
 @click.option("--quiet", "-q", is_flag=True, help="nothing on stderr but errors")
 @click.option("--resume", is_flag=True, help="skip recordings whose files are all there, and newer than the recording")
 # --- what is said

@@ -10,7 +10,6 @@ from sottovoce.cli.job import Job, make_folder, report
 from sottovoce.cli.pace import Pace, hms
 from sottovoce.cli.recordings import Recording
 from sottovoce.cli.screen import Screen
-from sottovoce.errors import OutputError
 from sottovoce.flow.drive import Done
 from sottovoce.flow.protocol import Heard, Known, Opened
 from sottovoce.text.formats import Transcript, format_timestamp
@@ -88,7 +87,7 @@ class Run:
         self.pace.ended(i)
         try:
             self._write(recording, done.transcript)
-        except OutputError as e:
+        except Exception as e:  # also a bug of ours must not keep the other recordings from being done
             return [report(self.screen, recording.name, e)]
         self.n_done += 1
         self.screen.note(self._summary(i, done.transcript))
@@ -119,7 +118,7 @@ class Run:
             self._turn_over()
 
     def _line(self, segment: Segment) -> str:
-        if not self.screen.read_by_person:
+        if not (self.screen.read_by_person or self.job.times):
             return segment.text.strip()
         return f"[{format_timestamp(segment.start)} --> {format_timestamp(segment.end)}] {segment.text}"
 
