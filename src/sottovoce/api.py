@@ -243,6 +243,7 @@ class Whisper:
         return self._mint()
 
     def tokenizer(self, language: str | None = None, task: str | None = None) -> Tokenizer:
+        """The model's vocabulary, set to a language and a task."""
         return Tokenizer(self.dims.n_vocab, language, task)
 
     def _mint(self) -> str:
