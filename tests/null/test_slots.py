@@ -29,6 +29,20 @@ def test_the_sound_that_was_freed_first_is_forgotten_first() -> None:
     assert not slots.is_warm("b")
 
 
+def test_one_recording_alone_does_not_touch_the_whole_pool() -> None:
+    """Window after window of one flow: the pool's memory is what is in flight, and what is remembered."""
+    slots = Slots(20, n_warm=4)
+    used = set()
+    for i in range(100):
+        slot, warm = slots.acquire(f"w{i}")
+        assert not warm
+        used.add(slot)
+        slots.release(slot)
+        slots.check()
+    assert len(used) == 4
+    assert all(slots.is_warm(f"w{i}") for i in range(96, 100))
+
+
 def test_two_windows_of_one_sound_share_a_slot() -> None:
     slots = Slots(1)
     first, _ = slots.acquire("a")

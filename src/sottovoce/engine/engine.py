@@ -9,7 +9,7 @@ from functools import partial
 import torch
 
 from sottovoce.audio.mel import HOP, N_FFT
-from sottovoce.engine.runner import Runner
+from sottovoce.engine.runner import SPARE_SLOTS, Runner
 from sottovoce.engine.sampler import conclude
 from sottovoce.engine.scheduler import Plan, Scheduler
 from sottovoce.engine.sequence import Outcome, Sequence, Status
@@ -27,7 +27,7 @@ class Engine:
     def __init__(self, runner: Runner, sot: int, encode_windows: int = 4) -> None:
         self.runner = runner
         self.sot = sot
-        self.scheduler = Scheduler(Slots(runner.n_slots), Rows(runner.n_rows), encode_windows)
+        self.scheduler = Scheduler(Slots(runner.n_slots, SPARE_SLOTS), Rows(runner.n_rows), encode_windows)
 
     @property
     def idle(self) -> bool:

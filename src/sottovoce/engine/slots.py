@@ -12,10 +12,15 @@ from collections import OrderedDict
 
 
 class Slots:
-    """A free list over n slots that remembers keys."""
+    """A free list over n slots that remembers keys.
 
-    def __init__(self, n: int) -> None:
+    n_warm: free slots that remember; beyond it the longest idle is reused before an empty one is touched for the first
+    time, so that memory grows with the windows in flight and not with the pool. None: all of them.
+    """
+
+    def __init__(self, n: int, n_warm: int | None = None) -> None:
         self.n = n
+        self.n_warm = n if n_warm is None else n_warm
         self._key_by_slot: list[str | None] = [None] * n
         self._slot_by_key: dict[str, int] = {}
         self._refs = [0] * n
@@ -35,7 +40,7 @@ class Slots:
             self._warm.pop(slot, None)
             self._refs[slot] += 1
             return slot, True
-        if self._empty:
+        if self._empty and (len(self._warm) < self.n_warm or not self._warm):
             slot = heapq.heappop(self._empty)
         else:
             slot, _ = self._warm.popitem(last=False)
