@@ -18,7 +18,7 @@ import numpy as np
 from sottovoce.audio import decode
 from sottovoce.audio.source import Source
 from sottovoce.config import Config
-from sottovoce.engine.device import OUT_OF_MEMORY, Choice, choose, n_threads
+from sottovoce.engine.device import OUT_OF_MEMORY, Choice, choose
 from sottovoce.engine.engine import Engine
 from sottovoce.engine.loop import Loop
 from sottovoce.engine.rules import Vocabulary
@@ -31,6 +31,7 @@ from sottovoce.model import hub, weights
 from sottovoce.text.formats import Transcript
 from sottovoce.text.languages import language_code
 from sottovoce.text.tokenizer import Tokenizer
+from sottovoce.threads import n_threads, one_thread
 from sottovoce.types import SAMPLE_RATE, Answer, Encode, Lane, Manner, Options, Segment, Sound, Task, Window
 
 log = logging.getLogger(__name__)
@@ -79,14 +80,15 @@ class Whisper:
         self._tokenizer = t = Tokenizer(self.dims.n_vocab)
         vocabulary = Vocabulary(self.dims.n_vocab, t.eot, t.timestamp_begin, t.no_timestamps, t.no_speech)
         try:
-            # for surfaces that speak torch; the engine decodes with it, so it is to be read only
-            self.network = weights.load(
-                self.files.path,
-                device=self.choice.device,
-                dtype=self.choice.dtype,
-                alignment_heads=card.alignment_heads if card else None,
-            )
-            runner = Runner(self.network, vocabulary, self.config.rows, self.config.threads or n_threads())
+            with one_thread():  # only the engine's own thread has a pool of workers
+                # for surfaces that speak torch; the engine decodes with it, so it is to be read only
+                self.network = weights.load(
+                    self.files.path,
+                    device=self.choice.device,
+                    dtype=self.choice.dtype,
+                    alignment_heads=card.alignment_heads if card else None,
+                )
+                runner = Runner(self.network, vocabulary, self.config.rows, self.config.threads or n_threads())
         except OUT_OF_MEMORY as e:
             raise EngineError(
                 f"{self.config.model} in {self.compute} with {self.config.rows} rows was asked for, more than "

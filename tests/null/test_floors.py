@@ -16,16 +16,17 @@ SRC = ROOT / "src" / "sottovoce"
 FILES = sorted(SRC.rglob("*.py"))
 ALL_FILES = [p for place in ("src", "tests", "bench", "scripts") for p in sorted((ROOT / place).rglob("*.py"))]
 
-GROUND = {"errors", "types", "config"}
+GROUND = {"errors", "types", "config", "threads"}
 LOOKS_AT = {  # room: the rooms below it that it may look at; into itself it always may
     "errors": set[str](),
     "types": {"errors"},
     "config": {"errors"},
-    "audio": {"errors", "types"},
+    "threads": set[str](),
+    "audio": {"errors", "types", "threads"},
     "text": {"errors", "types"},
     "model": {"errors", "types", "config"},
     "flow": {"errors", "types", "config", "audio", "text"},
-    "engine": {"errors", "types", "config", "model", "audio"},
+    "engine": {"errors", "types", "config", "threads", "model", "audio"},
     "api": {*GROUND, "audio", "text", "model", "flow", "engine"},
     "compat": {*GROUND, "audio", "text", "model", "flow", "engine", "api"},
     "cli": {*GROUND, "audio", "text", "model", "flow", "engine", "api"},
@@ -35,7 +36,7 @@ LOOKS_AT = {  # room: the rooms below it that it may look at; into itself it alw
 SPEAKS = {
     "numpy": {"audio", "engine", "flow", "model", "api", "compat", "cli", "types"},
     "torch": {
-        *("audio.mel", "model", "compat"),
+        *("threads", "audio.mel", "model", "compat"),
         *(f"engine.{name}" for name in ("align", "cache", "device", "engine", "rules", "runner", "sampler")),
     },
     "av": {"audio"},

@@ -26,6 +26,7 @@ import torch
 import torch.nn.functional as F
 
 from sottovoce.errors import AudioError
+from sottovoce.threads import one_thread
 from sottovoce.types import SAMPLE_RATE, Sound
 
 WINDOW_S = 30  # what the encoder hears at once; openai/whisper audio.py:CHUNK_LENGTH
@@ -89,12 +90,13 @@ def peak(samples: np.ndarray, n_mels: int) -> float:
     bounds = _energies(samples) * gain  # (F,)
     order = np.argsort(-bounds)
     loudest = FLOOR
-    for i in range(0, order.size, PEAK_BLOCK):
-        frames = order[i : i + PEAK_BLOCK]
-        if bounds[frames[0]] <= loudest:
-            break
-        sound = np.stack([cut(samples, int(i_frame), 1) for i_frame in frames])  # (F, N_FFT)
-        loudest = max(loudest, float(_power(torch.from_numpy(sound), n_mels).max()))
+    with one_thread():
+        for i in range(0, order.size, PEAK_BLOCK):
+            frames = order[i : i + PEAK_BLOCK]
+            if bounds[frames[0]] <= loudest:
+                break
+            sound = np.stack([cut(samples, int(i_frame), 1) for i_frame in frames])  # (F, N_FFT)
+            loudest = max(loudest, float(_power(torch.from_numpy(sound), n_mels).max()))
     return float(torch.tensor(loudest).log10())
 
 

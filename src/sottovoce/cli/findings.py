@@ -18,9 +18,10 @@ from sottovoce.audio import libraries
 from sottovoce.cli.selftest import Trial, try_out
 from sottovoce.cli.tables import size
 from sottovoce.config import Config
-from sottovoce.engine.device import choose, gpus, instruction_sets, n_cpus, torch_build
+from sottovoce.engine.device import choose, gpus, instruction_sets, torch_build
 from sottovoce.errors import ConfigError, ModelError, SottovoceError
 from sottovoce.model import hfhub, hub, reach, store
+from sottovoce.threads import n_cpus
 
 CPU_WHEELS = "https://download.pytorch.org/whl/cpu"
 FEW_BYTES = 1 << 30  # below it, base does not load beside anything else

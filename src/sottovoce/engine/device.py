@@ -1,10 +1,9 @@
-"""Which device, precision and number of threads: chosen once, with the reason. Knows no model."""
+"""Which device and precision: chosen once, with the reason. Knows no model."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
@@ -96,25 +95,6 @@ def instruction_sets() -> tuple[str, ...]:
     if torch.cpu._is_amx_tile_supported() and (cap in ("", "ALL", "DEFAULT") or "AMX" in cap):
         found.append("AMX")
     return tuple(found)
-
-
-def n_threads() -> int:
-    """Threads to compute with where none are asked for: what OMP_NUM_THREADS says, as torch does, else `n_cpus`.
-
-    More threads than free CPUs are worse than useless: they spin while they wait for one another.
-    """
-    given = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
-    return int(given) if given.isdigit() and int(given) else n_cpus()
-
-
-def n_cpus() -> int:
-    """CPUs that this process may use: affinity and the container's quota, whichever is less."""
-    n = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-    except (OSError, ValueError):
-        return n
-    return n if quota == "max" else max(1, min(n, int(int(quota) / int(period) + 0.5)))
 
 
 # --- what is there, for people who look for a fault ------------------------------------------------------------------
