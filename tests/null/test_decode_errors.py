@@ -95,7 +95,7 @@ def test_what_is_not_media_says_what_would_be(data: bytes) -> None:
 
 
 def test_a_film_without_sound_says_what_it_holds() -> None:
-    assert "only video was found, but no sound" in complaint(silent_film())
+    assert "only video was found, no sound" in complaint(silent_film())
 
 
 def test_a_header_without_samples_holds_no_sound() -> None:

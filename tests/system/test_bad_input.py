@@ -63,7 +63,7 @@ def batch(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.Co
         ("empty.wav", "empty"),
         ("text.txt", "not media"),
         ("stump.mp3", "media|no sound"),
-        ("pictures.mp4", "only video was found, but no sound"),
+        ("pictures.mp4", "only video was found, no sound"),
         ("none.wav", "no sound was found"),
         ("nan.wav", "NaN"),
     ],

@@ -45,8 +45,8 @@ def opened(source: Source) -> Iterator[Any]:
         stack.enter_context(container)
         if not container.streams.audio:
             kinds = sorted({s.type for s in container.streams})
-            held = f"only {' and '.join(kinds)}" if kinds else "no stream at all"
-            raise AudioError(f"{name}: {held} was found, but no sound; {KINDS}, with an audio stream")
+            held = f"only {' and '.join(kinds)} was found, no sound" if kinds else "it holds no stream at all"
+            raise AudioError(f"{name}: {held}; {KINDS}, with an audio stream")
         for track in container.streams.audio:
             if track.codec_context is None:
                 raise AudioError(

@@ -193,7 +193,7 @@ def _choice(config: Config) -> Finding:
     return Finding("device", "ok", f"would compute on {choice.reason}", facts=facts)
 
 
-def _models(config: Config, stored: list[hub.Stored]) -> Finding:
+def _models(config: Config, stored: list[hub.OnDisk]) -> Finding:
     place = store.root(config)
     near = next(path for path in (place, *place.absolute().parents) if path.exists())
     free = shutil.disk_usage(near).free

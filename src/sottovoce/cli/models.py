@@ -16,7 +16,7 @@ from sottovoce.config import Config
 from sottovoce.errors import SottovoceError
 
 if TYPE_CHECKING:
-    from sottovoce.model.hub import Card, Stored
+    from sottovoce.model.hub import Card, OnDisk
 
 TOKENIZER = (
     "tokenizer.json",
@@ -209,7 +209,7 @@ def _each(screen: Screen, names: tuple[str, ...], one: Any) -> int:
     return worst(exits)
 
 
-def _stored_json(line: Stored) -> dict[str, Any]:
+def _stored_json(line: OnDisk) -> dict[str, Any]:
     return {
         "name": line.name,
         "on_this_disk": True,

@@ -39,9 +39,8 @@ from sottovoce.types import (
     Window,
 )
 
-FRAMES_PER_S = SAMPLE_RATE // mel.HOP  # 100
 
-Step = Generator[Window | Wait | Event, Got | None, Answer]
+Asking = Generator[Window | Wait | Event, Got | None, Answer]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +95,7 @@ class _Sequential:
                 seek = start
                 while seek < end:
                     seek, final = yield from self._window(seek, min(self._window_frames, end - seek), end)
-                    yield Known(final, min(seek, self.n_frames) / FRAMES_PER_S)
+                    yield Known(final, min(seek, self.n_frames) / mel.FRAMES_PER_S)
         return Transcript(
             text=self.tokenizer.decode(self.tokens[self.n_initial :]),
             segments=tuple(self.segments),
@@ -109,13 +108,13 @@ class _Sequential:
 
     @property
     def _window_frames(self) -> int:
-        return round(self.options.chunk_length * FRAMES_PER_S)
+        return round(self.options.chunk_length * mel.FRAMES_PER_S)
 
     def _clips(self) -> list[tuple[int, int]]:
         """(start, end) frames to be transcribed, inside the recording."""
         clips = self.options.clips or ((0.0, None),)
-        ends = [self.n_frames if end is None else round(end * FRAMES_PER_S) for _, end in clips]
-        return [(round(start * FRAMES_PER_S), min(e, self.n_frames)) for (start, _), e in zip(clips, ends, strict=True)]
+        ends = [self.n_frames if end is None else round(end * mel.FRAMES_PER_S) for _, end in clips]
+        return [(round(start * mel.FRAMES_PER_S), min(e, self.n_frames)) for (start, _), e in zip(clips, ends, strict=True)]
 
     def _listen(self) -> Generator[Window | Wait | Event, Got | None, Heard]:
         """Which language is spoken; the tokenizer is set to it."""
@@ -150,7 +149,7 @@ class _Sequential:
         codes = [v.language for v in votes]
         return next(v for v in votes if v.language == max(codes, key=codes.count))
 
-    def _ask(self, ask: Ask, name: str, sound: Sound) -> Step:
+    def _ask(self, ask: Ask, name: str, sound: Sound) -> Asking:
         yield Window(f"{self.flow_id}:{name}", sound, ask, self.flow_id)
         got = yield WAIT
         assert got is not None, "a driver answers WAIT with Got"
@@ -286,23 +285,23 @@ class _Sequential:
         last_end = _last_word_end(drafts)
         ends_in_silence = ends_in_silence or o.whole_windows
         if not ends_in_silence and last_end is not None and last_end > offset_s:
-            next_seek = round(last_end * FRAMES_PER_S)
+            next_seek = round(last_end * mel.FRAMES_PER_S)
         threshold = o.hallucination_silence_threshold
         if threshold is not None:
             window_end_s = (seek + mel.N_FRAMES) * mel.HOP / SAMPLE_RATE
             if not ends_in_silence and last_end is not None and last_end > offset_s:
                 far = window_end_s - last_end > threshold
-                next_seek = round(last_end * FRAMES_PER_S) if far else seek + size
+                next_seek = round(last_end * mel.FRAMES_PER_S) if far else seek + size
             first = next((d for d in drafts if d.words), None)
             if first is not None and is_anomaly(first) and first.start - offset_s > threshold:
-                return [], seek + round((first.start - offset_s) * FRAMES_PER_S), False
+                return [], seek + round((first.start - offset_s) * mel.FRAMES_PER_S), False
             cut = skip_hallucinations(
-                drafts, threshold, self.last_speech_s, offset_s, offset_s + size / FRAMES_PER_S, window_end_s
+                drafts, threshold, self.last_speech_s, offset_s, offset_s + size / mel.FRAMES_PER_S, window_end_s
             )
             if cut is not None:
                 drafts, resume_s, bad_end_s = cut
-                at_end = self.n_frames / FRAMES_PER_S - bad_end_s < threshold
-                next_seek = self.n_frames if at_end else round(resume_s * FRAMES_PER_S)
+                at_end = self.n_frames / mel.FRAMES_PER_S - bad_end_s < threshold
+                next_seek = self.n_frames if at_end else round(resume_s * mel.FRAMES_PER_S)
         last_end = _last_word_end(drafts)
         if last_end is not None:
             self.last_speech_s = last_end

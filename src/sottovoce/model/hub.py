@@ -14,7 +14,7 @@ from sottovoce.errors import DownloadError, ModelError
 from sottovoce.model import download, folders, forms, hfhub, packages, store
 from sottovoce.model.catalogue import CATALOGUE, Card, find, suggest
 
-__all__ = ["CATALOGUE", "Card", "Files", "Stored", "fetch", "find", "listing", "remove", "show", "verify"]
+__all__ = ["CATALOGUE", "Card", "Files", "OnDisk", "fetch", "find", "listing", "remove", "show", "verify"]
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class Files:
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class OnDisk:
     """One line of the list of models on this disk. last_use, fetched: UTC. size_bytes: of all its files."""
 
     name: str
@@ -195,21 +195,21 @@ def _unknown(name: str) -> ModelError:
 # --- what is on this disk -------------------------------------------------------------------------------------------
 
 
-def listing(config: Config) -> list[Stored]:
+def listing(config: Config) -> list[OnDisk]:
     """Every model that this store knows, by name."""
     place = store.root(config) / "models"
     folders_ = sorted(p.parent for p in place.glob(f"*/{store.MANIFEST}")) if place.is_dir() else []
     return [line for folder in folders_ if (line := _line(folder)) is not None]
 
 
-def show(name: str, config: Config) -> Stored:
+def show(name: str, config: Config) -> OnDisk:
     """One model's line. Raises ModelError if it is not on this disk."""
     line = _line(_home(name, config))
     assert line is not None, "its manifest was just read"
     return line
 
 
-def verify(name: str, config: Config) -> Stored:
+def verify(name: str, config: Config) -> OnDisk:
     """Read every byte of a stored model again. Raises ModelError, with the remedy, for the first file that differs."""
     folder = _home(name, config)
     manifest = store.read(folder)
@@ -221,7 +221,7 @@ def verify(name: str, config: Config) -> Stored:
     return show(name, config)
 
 
-def remove(name: str, config: Config) -> Stored:
+def remove(name: str, config: Config) -> OnDisk:
     """Take a model out of the store, and return what it was.
 
     Only files inside the store go; a folder of the user's and the hub's own cache are left as they are.
@@ -243,13 +243,13 @@ def _home(name: str, config: Config) -> Path:
     return folder
 
 
-def _line(folder: Path) -> Stored | None:
+def _line(folder: Path) -> OnDisk | None:
     manifest = store.read(folder)
     if manifest is None:
         return None
     last_use = datetime.fromtimestamp((folder / store.MANIFEST).stat().st_mtime, UTC)
     size_bytes = sum(held.size_bytes for held in manifest.files)
-    return Stored(
+    return OnDisk(
         manifest.name,
         manifest.form,
         manifest.revision,
