@@ -6,50 +6,25 @@ Source: openai/whisper transcribe.py (20250625), whose tokens it reproduces; bes
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Generator, Iterator
+from dataclasses import replace
 
 import numpy as np
 
 from sottovoce.audio import mel
-from sottovoce.errors import OptionError
 from sottovoce.flow import question
-from sottovoce.flow.protocol import WAIT, Event, Flow, Got, Heard, Known, Wait
+from sottovoce.flow.ladder import Prompt, climb, is_repetitive, is_silence, is_silent, is_unsure
+from sottovoce.flow.lines import closed, ends_in_silence, segment
+from sottovoce.flow.listen import Asker, Checkpoint, detect, listen
+from sottovoce.flow.protocol import Event, Flow, Got, Known, Wait
 from sottovoce.flow.question import POSITION_FRAMES, POSITION_S
 from sottovoce.flow.silence import is_anomaly, skip_hallucinations
 from sottovoce.flow.words import place_words
-from sottovoce.text.formats import Transcript, compression_ratio
-from sottovoce.text.languages import language_code
+from sottovoce.text.formats import Transcript
 from sottovoce.text.tokenizer import Tokenizer
-from sottovoce.types import (
-    SAMPLE_RATE,
-    Align,
-    Aligned,
-    Answer,
-    Ask,
-    Decode,
-    Decoded,
-    Detect,
-    Detected,
-    Manner,
-    Options,
-    Segment,
-    Sound,
-    Task,
-    Window,
-)
+from sottovoce.types import SAMPLE_RATE, Align, Aligned, Decoded, Manner, Options, Segment, Sound, Window
 
-
-Asking = Generator[Window | Wait | Event, Got | None, Answer]
-
-
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
-    """What a flow must know of the model: its mel bins, its vocabulary, its longest text."""
-
-    n_mels: int
-    n_vocab: int
-    n_text_ctx: int = 448
+__all__ = ["Checkpoint", "detect_language", "transcribe"]
 
 
 def transcribe(samples: np.ndarray, options: Options, checkpoint: Checkpoint, flow_id: str) -> Flow:
@@ -73,7 +48,7 @@ class _Sequential:
         self.samples = samples
         self.options = options
         self.checkpoint = checkpoint
-        self.flow_id = flow_id
+        self.asker = Asker(flow_id, flow_id)
         self.n_frames = len(samples) // mel.HOP
         self.peak = mel.peak(samples, checkpoint.n_mels)
         self.n_context = checkpoint.n_text_ctx // 2 - 1
@@ -87,7 +62,7 @@ class _Sequential:
     # --- the recording ----------------------------------------------------------------------------------------------
 
     def run(self, listen_only: bool = False) -> Flow:
-        heard = yield from self._listen()
+        heard, self.tokenizer = yield from listen(self.asker, self.options, self.checkpoint, self._full_windows())
         yield heard
         if not listen_only:
             self._read_initial_prompt()
@@ -114,46 +89,16 @@ class _Sequential:
         """(start, end) frames to be transcribed, inside the recording."""
         clips = self.options.clips or ((0.0, None),)
         ends = [self.n_frames if end is None else round(end * mel.FRAMES_PER_S) for _, end in clips]
-        return [(round(start * mel.FRAMES_PER_S), min(e, self.n_frames)) for (start, _), e in zip(clips, ends, strict=True)]
+        return [
+            (round(start * mel.FRAMES_PER_S), min(e, self.n_frames)) for (start, _), e in zip(clips, ends, strict=True)
+        ]
 
-    def _listen(self) -> Generator[Window | Wait | Event, Got | None, Heard]:
-        """Which language is spoken; the tokenizer is set to it."""
-        n_vocab, given = self.checkpoint.n_vocab, language_code(self.options.language)
-        plain = Tokenizer(n_vocab)
-        if not plain.multilingual:
-            if given not in (None, "en") or self.options.task is Task.TRANSLATE:
-                asked = f"task {self.options.task}" if given in (None, "en") else f"language {given!r}"
-                raise OptionError(f"{asked} was given, but this model knows English only; use a model without '.en'")
-            self.tokenizer = plain
-            return Heard("en", 1.0)
-        if given is not None and given not in plain.language_codes:
-            raise OptionError(f"language: {given!r} was given, but this model was not trained on it; try large-v3")
-        heard = Heard(given, 1.0) if given is not None else (yield from self._detect(plain))
-        self.tokenizer = Tokenizer(n_vocab, heard.language, str(self.options.task))
-        return heard
-
-    def _detect(self, tokenizer: Tokenizer) -> Generator[Window | Wait | Event, Got | None, Heard]:
-        """Listen to windows until one language is probable enough, else take what most of them say."""
-        votes: list[Heard] = []
-        n_windows = max(1, -(-self.n_frames // mel.N_FRAMES))
-        for i in range(min(self.options.language_detection_segments, n_windows)):
-            seek = i * mel.N_FRAMES
-            sound = Sound(mel.cut(self.samples, seek, mel.N_FRAMES), peak=self.peak)
+    def _full_windows(self) -> Iterator[tuple[str, Sound]]:
+        """30 s each, from the beginning, by name: where the language is heard."""
+        for seek in range(0, max(1, self.n_frames), mel.N_FRAMES):
             # a full window may be decoded next, and finds its slot warm
             name = f"{seek}+{mel.N_FRAMES}" if seek + mel.N_FRAMES <= self.n_frames else f"language:{seek}"
-            answer = yield from self._ask(Detect(tokenizer.language_tokens), name, sound)
-            assert isinstance(answer, Detected)
-            votes.append(_most_probable(tokenizer, answer))
-            if votes[-1].probability > self.options.language_detection_threshold:
-                return votes[-1]
-        codes = [v.language for v in votes]
-        return next(v for v in votes if v.language == max(codes, key=codes.count))
-
-    def _ask(self, ask: Ask, name: str, sound: Sound) -> Asking:
-        yield Window(f"{self.flow_id}:{name}", sound, ask, self.flow_id)
-        got = yield WAIT
-        assert got is not None, "a driver answers WAIT with Got"
-        return got.answer
+            yield name, Sound(mel.cut(self.samples, seek, mel.N_FRAMES), peak=self.peak)
 
     # --- one window -------------------------------------------------------------------------------------------------
 
@@ -164,12 +109,10 @@ class _Sequential:
         name, sound = f"{seek}+{size}", Sound(mel.cut(self.samples, seek, size), peak=self.peak, n_frames=size)
         tokenizer = self.tokenizer
         if self.options.multilingual and tokenizer.multilingual:
-            answer = yield from self._ask(Detect(tokenizer.language_tokens), name, sound)
-            assert isinstance(answer, Detected)
-            language = _most_probable(tokenizer, answer).language
-            tokenizer = Tokenizer(self.checkpoint.n_vocab, language, str(self.options.task))
+            heard = yield from detect(self.asker, tokenizer, name, sound)
+            tokenizer = Tokenizer(self.checkpoint.n_vocab, heard.language, str(self.options.task))
         decoded = yield from self._decode(tokenizer, name, sound, seek)
-        if self._is_silence(decoded):
+        if is_silence(self.options, decoded):
             return seek + size, ()
         drafts, next_seek, ends_in_silence = self._split(tokenizer, decoded, seek, size)
         if self.options.word_timestamps:
@@ -190,35 +133,27 @@ class _Sequential:
     ) -> Generator[Window | Wait | Event, Got | None, Decoded]:
         """Climb the ladder of temperatures until a decoding passes the gates; the last one stands."""
         o = self.options
-        prompt, i_sot, begun = self._prompt(tokenizer, seek)
-        passable: list[Decoded] = []
-        tried: list[Decoded] = []
-        for temperature in o.temperature:
-            seed = hash((o.seed, seek, round(temperature * 1000))) & 0x7FFF_FFFF
-            search = question.search(o, temperature, seed, self.checkpoint.n_text_ctx)
-            rules = question.rules(o, tokenizer, begun)
-            answer = yield from self._ask(Decode(prompt, i_sot, search, rules), name, sound)
-            assert isinstance(answer, Decoded)
-            answer = replace(answer, tokens=begun + answer.tokens)
-            tried.append(answer)
-            ratio = compression_ratio(tokenizer.decode(answer.tokens).strip())
-            repetitive = o.compression_ratio_threshold is not None and ratio > o.compression_ratio_threshold
-            unsure = o.logprob_threshold is not None and answer.avg_logprob < o.logprob_threshold
-            silent = o.no_speech_threshold is not None and answer.no_speech_prob > o.no_speech_threshold
-            if not (repetitive or unsure) or (silent and unsure):
-                return answer
-            if not repetitive:
-                passable.append(answer)
-        if o.manner is Manner.OPENAI:
+
+        def passes(decoded: Decoded) -> bool:
+            failed = is_repetitive(o, tokenizer, decoded) or is_unsure(o, decoded)
+            return not failed or (is_silent(o, decoded) and is_unsure(o, decoded))
+
+        climbed = yield from climb(
+            self.asker,
+            o,
+            tokenizer,
+            self._prompt(tokenizer, seek),
+            (name, sound),
+            passes,
+            salt=seek,
+            n_text_ctx=self.checkpoint.n_text_ctx,
+        )
+        tried = climbed.tried
+        if climbed.passed or o.manner is Manner.OPENAI:
             return tried[-1]
+        passable = [decoded for decoded in tried if not is_repetitive(o, tokenizer, decoded)]
         best = max(passable or tried, key=lambda decoded: decoded.avg_logprob)
         return replace(best, temperature=tried[-1].temperature)
-
-    def _is_silence(self, decoded: Decoded) -> bool:
-        o = self.options
-        if o.no_speech_threshold is None or not decoded.no_speech_prob > o.no_speech_threshold:
-            return False
-        return o.logprob_threshold is None or not decoded.avg_logprob > o.logprob_threshold
 
     def _split(self, tokenizer: Tokenizer, decoded: Decoded, seek: int, size: int) -> tuple[list[Segment], int, bool]:
         """Cut a window's tokens at its pairs of timestamps.
@@ -227,30 +162,18 @@ class _Sequential:
         which says that no speech follows.
         """
         tokens, begin, offset_s = decoded.tokens, tokenizer.timestamp_begin, seek * mel.HOP / SAMPLE_RATE
-        is_time = [t >= begin for t in tokens]
-        ends_in_silence = is_time[-2:] == [False, True]
-        cuts = [i for i in range(1, len(tokens)) if is_time[i - 1] and is_time[i]]
-        ratio = compression_ratio(tokenizer.decode(tokens).strip())
-
-        def segment(part: Sequence[int], start: float, end: float) -> Segment:
-            text = tokenizer.decode([t for t in part if t < tokenizer.eot])
-            probs = (decoded.temperature, decoded.avg_logprob, ratio, decoded.no_speech_prob)
-            return Segment(0, seek, start, end, text, tuple(part), *probs)
-
-        if cuts:
-            cuts += [len(tokens)] if ends_in_silence else []
-            parts = [tokens[a:b] for a, b in zip([0, *cuts], cuts, strict=False)]
-            times = [((p[0] - begin) * POSITION_S, (p[-1] - begin) * POSITION_S) for p in parts]
-            drafts = [segment(p, offset_s + a, offset_s + b) for p, (a, b) in zip(parts, times, strict=True)]
-            if ends_in_silence:
-                return drafts, seek + size, True
+        silent = ends_in_silence(tokenizer, decoded)
+        drafts, n_closed = closed(tokenizer, decoded, seek)
+        if drafts and silent:
+            return drafts, seek + size, True
+        if drafts:
             # what follows the last pair is unfinished: the next window decodes it again
-            return drafts, seek + (tokens[cuts[-1] - 1] - begin) * POSITION_FRAMES, False
+            return drafts, seek + (tokens[n_closed - 1] - begin) * POSITION_FRAMES, False
         duration_s = size * mel.HOP / SAMPLE_RATE
         stamps = [t for t in tokens if t >= begin]
         if stamps and stamps[-1] != begin:
             duration_s = (stamps[-1] - begin) * POSITION_S
-        return [segment(tokens, offset_s, offset_s + duration_s)], seek + size, ends_in_silence
+        return [segment(tokenizer, decoded, seek, tokens, offset_s, offset_s + duration_s)], seek + size, silent
 
     def _place(
         self,
@@ -270,7 +193,7 @@ class _Sequential:
         text = tuple(t for d in drafts for t in d.tokens if t < tokenizer.eot)
         aligned = None
         if text:
-            answer = yield from self._ask(Align(tokenizer.sot_sequence, text), name, sound)
+            answer = yield from self.asker.ask(Align(tokenizer.sot_sequence, text), name, sound)
             assert isinstance(answer, Aligned)
             aligned = answer
         drafts = place_words(
@@ -327,7 +250,7 @@ class _Sequential:
             self.tokens = question.ids(self.tokenizer, given)
             self.n_initial = len(self.tokens)
 
-    def _prompt(self, tokenizer: Tokenizer, seek: int) -> tuple[tuple[int, ...], int, tuple[int, ...]]:
+    def _prompt(self, tokenizer: Tokenizer, seek: int) -> Prompt:
         """`question.prompt` with the context that is in force at this window."""
         o = self.options
         if o.carry_initial_prompt:
@@ -336,13 +259,7 @@ class _Sequential:
             context = self.tokens[: self.n_initial] + known[-n_left:]
         else:
             context = self.tokens[self.reset_at :]
-        return question.prompt(tokenizer, context, o, self.checkpoint.n_text_ctx, is_first=seek == 0)
-
-
-def _most_probable(tokenizer: Tokenizer, detected: Detected) -> Heard:
-    probs = dict(zip(tokenizer.language_codes, detected.probs, strict=True))
-    code = max(probs, key=lambda c: probs[c])
-    return Heard(code, probs[code], probs)
+        return Prompt(*question.prompt(tokenizer, context, o, self.checkpoint.n_text_ctx, is_first=seek == 0))
 
 
 def _last_word_end(segments: list[Segment]) -> float | None:

@@ -1,0 +1,79 @@
+"""Decoding one window until it passes: the ladder of temperatures and the gates. Knows no seek, no neighbour.
+
+Source: openai/whisper transcribe.py:decode_with_fallback (20250625).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, replace
+
+from sottovoce.flow import question
+from sottovoce.flow.listen import Asker
+from sottovoce.flow.protocol import Event, Got, Wait
+from sottovoce.text.formats import compression_ratio
+from sottovoce.text.tokenizer import Tokenizer
+from sottovoce.types import Decode, Decoded, Options, Sound, Window
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What stands before the first sampled token; see `question.prompt`."""
+
+    tokens: tuple[int, ...]
+    i_sot: int = 0
+    begun: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Climbed:
+    """Every decoding that was tried; the last one passed the gates, or none did."""
+
+    tried: tuple[Decoded, ...]
+    passed: bool
+
+
+def climb(
+    asker: Asker,
+    o: Options,
+    tokenizer: Tokenizer,
+    prompt: Prompt,
+    sound: tuple[str, Sound],
+    passes: Callable[[Decoded], bool],
+    *,
+    salt: int,
+    n_text_ctx: int,
+) -> Generator[Window | Wait | Event, Got | None, Climbed]:
+    """Decode a sound, given with its name, at each temperature until one passes. salt: the window's, of the seed."""
+    tried: list[Decoded] = []
+    for temperature in o.temperature:
+        seed = hash((o.seed, salt, round(temperature * 1000))) & 0x7FFF_FFFF
+        search = question.search(o, temperature, seed, n_text_ctx)
+        rules = question.rules(o, tokenizer, prompt.begun)
+        answer = yield from asker.ask(Decode(prompt.tokens, prompt.i_sot, search, rules), *sound)
+        assert isinstance(answer, Decoded)
+        tried.append(replace(answer, tokens=prompt.begun + answer.tokens))
+        if passes(tried[-1]):
+            return Climbed(tuple(tried), True)
+    return Climbed(tuple(tried), False)
+
+
+def is_repetitive(o: Options, tokenizer: Tokenizer, decoded: Decoded) -> bool:
+    """Does its text repeat itself?"""
+    ratio = compression_ratio(tokenizer.decode(decoded.tokens).strip())
+    return o.compression_ratio_threshold is not None and ratio > o.compression_ratio_threshold
+
+
+def is_unsure(o: Options, decoded: Decoded) -> bool:
+    """Are its tokens improbable?"""
+    return o.logprob_threshold is not None and decoded.avg_logprob < o.logprob_threshold
+
+
+def is_silent(o: Options, decoded: Decoded) -> bool:
+    """Does the model hear no speech, whatever it wrote?"""
+    return o.no_speech_threshold is not None and decoded.no_speech_prob > o.no_speech_threshold
+
+
+def is_silence(o: Options, decoded: Decoded) -> bool:
+    """Is the window to be skipped: no speech, and not sure of what it wrote?"""
+    return is_silent(o, decoded) and (o.logprob_threshold is None or not decoded.avg_logprob > o.logprob_threshold)
