@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 
 @dataclass(frozen=True, slots=True)
 class Edits:
@@ -39,14 +41,16 @@ def edits(reference: Sequence[str], written: Sequence[str]) -> Edits:
     A cell is one number: errors first, then the deletions and insertions, so that the smallest is the wanted one.
     """
     step = len(reference) + len(written) + 1  # more than any count of deletions and insertions
-    above = [j * (step + 1) for j in range(len(written) + 1)]  # cell = errors * step + deletions + insertions
-    for i, want in enumerate(reference, start=1):
-        row = [i * (step + 1)]
-        for j, got in enumerate(written, start=1):
-            diagonal = above[j - 1] + (0 if want == got else step)
-            row.append(min(diagonal, above[j] + step + 1, row[j - 1] + step + 1))
-        above = row
-    errors, moved = divmod(above[-1], step)
+    ids = {word: i for i, word in enumerate(dict.fromkeys((*reference, *written)))}
+    got = np.array([ids[word] for word in written], np.int64)
+    along = np.arange(len(written) + 1, dtype=np.int64) * (step + 1)  # what insertions alone cost
+    above = along  # cell = errors * step + deletions + insertions
+    for word in reference:
+        row = above + step + 1
+        np.minimum(row[1:], above[:-1] + np.where(got == ids[word], 0, step), out=row[1:])
+        # a cell from its left neighbour, and that from its own: the least of all, each with the insertions since
+        above = np.minimum.accumulate(row - along) + along
+    errors, moved = divmod(int(above[-1]), step)
     # deletions - insertions is what the lengths differ by, deletions + insertions is what was counted
     deletions = (moved + len(reference) - len(written)) // 2
     return Edits(len(reference), errors - moved, deletions, moved - deletions)
