@@ -24,6 +24,7 @@ from bench.scores import Case, Heard, Score, details, score, summary
 from sottovoce.api import Whisper
 from sottovoce.config import Config
 from sottovoce.flow.drive import Done
+from sottovoce.types import Strategy
 
 SETS = ["english", "multilingual", "longform", "synthetic", "noise"]
 RSS_BYTES = 1 if sys.platform == "darwin" else 1024  # unit of ru_maxrss
@@ -51,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--models", type=names, default=["tiny.en", "base"], help="by comma")
     p.add_argument("--computes", type=names, default=["float32", "bfloat16"], help="precisions by comma")
     p.add_argument("--beams", type=names, default=["1", "5"], help="beam sizes by comma; 1 is greedy")
+    p.add_argument("--strategies", type=names, default=list(Strategy), help="by comma")
     p.add_argument("--device", default="cpu")
     p.add_argument("--threads", type=int, default=0, help="0: as many as this process may use")
     p.add_argument("--rows", type=int, default=16, help="rows decoded together")
@@ -61,7 +63,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _cases(args: argparse.Namespace) -> list[Case]:
     return [
-        Case(model, compute, int(beam), args.device, args.threads, args.rows)
+        Case(model, compute, int(beam), args.device, args.threads, args.rows, strategy)
+        for strategy in args.strategies
         for model in args.models
         for beam in args.beams
         for compute in args.computes
@@ -85,7 +88,7 @@ def transcribe(case: Case, clips: Sequence[Clip]) -> Heard:
         began = time.perf_counter()
         for language in dict.fromkeys(c.language for c in known):
             group = [(c.name, str(c.path)) for c in known if c.language == language]
-            options = {"beam_size": case.beam_size, "language": language or None}
+            options = {"beam_size": case.beam_size, "language": language or None, "strategy": case.strategy}
             for name, said in whisper.transcribe_each(group, **options):
                 if isinstance(said, Done) and said.transcript is not None:
                     heard.texts[name] = said.transcript.text

@@ -30,6 +30,7 @@ from sottovoce.errors import SottovoceError
 from sottovoce.flow.drive import Done
 from sottovoce.model import weights
 from sottovoce.text.formats import Transcript
+from sottovoce.types import Strategy
 
 SAMPLE_RATE = 16_000
 
@@ -51,6 +52,7 @@ class Case:
     def options(self) -> dict[str, Any]:
         """For Whisper.transcribe."""
         given: dict[str, Any] = {"beam_size": self.beam_size, "word_timestamps": self.words}
+        given["strategy"] = Strategy.SEQUENTIAL
         return given if self.ladder else {**given, "temperature": (0.0,)}
 
     def their_options(self) -> dict[str, Any]:

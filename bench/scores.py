@@ -27,10 +27,12 @@ class Case:
     device: str = "cpu"
     threads: int = 0
     rows: int = 16
+    strategy: str = "parallel"
 
     @property
     def name(self) -> str:
-        return f"{self.model}, {self.compute}, {'greedy' if self.beam_size == 1 else f'beam {self.beam_size}'}"
+        search = "greedy" if self.beam_size == 1 else f"beam {self.beam_size}"
+        return f"{self.model}, {self.compute}, {search}, {self.strategy}"
 
 
 @dataclass(slots=True)

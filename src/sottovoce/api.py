@@ -24,7 +24,7 @@ from sottovoce.engine.loop import Loop
 from sottovoce.engine.rules import Vocabulary
 from sottovoce.engine.runner import Runner
 from sottovoce.errors import EngineError, OptionError
-from sottovoce.flow import longform
+from sottovoce.flow import longform, parallel
 from sottovoce.flow.drive import Done, adrive, drive, drive_all
 from sottovoce.flow.protocol import Event, Flow, Heard, Known, Opened
 from sottovoce.model import hub, weights
@@ -32,12 +32,13 @@ from sottovoce.text.formats import Transcript
 from sottovoce.text.languages import language_code
 from sottovoce.text.tokenizer import Tokenizer
 from sottovoce.threads import n_threads, one_thread
-from sottovoce.types import SAMPLE_RATE, Answer, Encode, Lane, Manner, Options, Segment, Sound, Task, Window
+from sottovoce.types import SAMPLE_RATE, Answer, Encode, Lane, Manner, Options, Segment, Sound, Strategy, Task, Window
 
 log = logging.getLogger(__name__)
 
 K = TypeVar("K")
 N_AHEAD = 2  # recordings of a list that are open beyond those that fill the rows, so that no row waits for one
+N_WAITING = 4  # windows of a recording beyond those that fill the rows, so that no row waits for one
 OnProgress = Callable[[float, float], None]
 
 
@@ -225,7 +226,12 @@ class Whisper:
 
     def flow(self, samples: np.ndarray, options: Options) -> Flow:
         """The flow that transcribes (N,) float32 samples at 16 kHz; `events` drives it."""
-        return longform.transcribe(samples, options, self._checkpoint, self._mint())
+        if options.chosen_strategy is Strategy.SEQUENTIAL:
+            if options.strategy is None:
+                log.info("windows are decoded one after another, because of %s", ", ".join(options.sequential_only))
+            return longform.transcribe(samples, options, self._checkpoint, self._mint())
+        n_in_flight = self.config.rows // options.beam_size + N_WAITING
+        return parallel.transcribe(samples, options, self._checkpoint, self._mint(), n_in_flight)
 
     def events(self, flow: Flow) -> Generator[Event, None, Transcript]:
         """Drive a flow in this thread."""
@@ -321,6 +327,13 @@ def _manner(name: str, given: Any) -> Manner:
         raise OptionError(f"manner: {given!r} was given, openai or faster was expected; leave it out") from e
 
 
+def _strategy(name: str, given: Any) -> Strategy | None:
+    try:
+        return None if given is None else Strategy(given)
+    except ValueError as e:
+        raise OptionError(f"strategy: {given!r} was given, parallel or sequential was expected; leave it out") from e
+
+
 def _language(name: str, given: Any) -> str | None:
     return language_code(given)
 
@@ -365,6 +378,7 @@ _READERS: dict[str, Callable[[str, Any], Any]] = {
     "task": _task,
     "language": _language,
     "manner": _manner,
+    "strategy": _strategy,
     "initial_prompt": _text,
     "prefix": _text,
     "suppress_tokens": _ids,

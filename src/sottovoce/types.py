@@ -42,6 +42,13 @@ class Manner(StrEnum):
     FASTER = "faster"
 
 
+class Strategy(StrEnum):
+    """Windows follow one another, as in openai-whisper; or speech is cut in its pauses, and decoded together."""
+
+    SEQUENTIAL = "sequential"
+    PARALLEL = "parallel"
+
+
 class Lane(IntEnum):
     """Who is served first when slots are short; a lower lane goes first."""
 
@@ -221,6 +228,13 @@ class Options:
     until one language is more probable than language_detection_threshold. seed: of sampling at temperatures above 0.
     manner: openai-whisper's habits, or faster-whisper's. whole_windows: the next window begins where one ends, and not
     after its last word, where word_timestamps would have it begin.
+    strategy: None takes the parallel one, unless an option is set that only the sequential one can honour:
+    condition_on_previous_text=True, for windows that are decoded together do not know each other's text, and
+    hallucination_silence_threshold, which skips what is no speech as the parallel one always does, but by its own rule.
+    Asking for both by name is refused. What means the same to both is honoured by both: a prefix stands before every
+    window, clips are kept to, chunk_length is the longest window. condition_on_previous_text: None, as the strategy
+    does. initial_prompt: before the first window, or before every one with carry_initial_prompt and in the parallel
+    strategy. prompt_reset_on_temperature and whole_windows are about the window before: sequential.
     Source of names: openai/whisper transcribe.py, decoding.py:DecodingOptions (20250625); defaults: of its command, but
     for beam_size, where one beam stands for its five.
     """
@@ -238,7 +252,7 @@ class Options:
     compression_ratio_threshold: float | None = 2.4
     logprob_threshold: float | None = -1.0
     no_speech_threshold: float | None = 0.6
-    condition_on_previous_text: bool = True
+    condition_on_previous_text: bool | None = None
     prompt_reset_on_temperature: float = 0.5
     initial_prompt: str | tuple[int, ...] | None = None
     carry_initial_prompt: bool = False
@@ -260,6 +274,7 @@ class Options:
     seed: int = 0
     manner: Manner = Manner.OPENAI
     whole_windows: bool = False
+    strategy: Strategy | None = None
 
     def __post_init__(self) -> None:
         _check_kinds(self)
@@ -290,6 +305,24 @@ class Options:
         for start, end in self.clips:
             good = 0 <= start < inf and (end is None or 0 <= end < inf)
             _check(good, "clips", (start, end), "pairs of seconds", "pass for example [(0, 10.5), (60, None)]")
+        for name in self.sequential_only:
+            good, what = self.strategy is not Strategy.PARALLEL, "nothing in the parallel strategy"
+            _check(good, name, getattr(self, name), what, "leave it out, or pass strategy='sequential'")
+
+    @property
+    def sequential_only(self) -> tuple[str, ...]:
+        """Names of the options that are set, and that the parallel strategy cannot honour."""
+        skips = self.hallucination_silence_threshold is not None
+        asked = {
+            "condition_on_previous_text": self.condition_on_previous_text,
+            "hallucination_silence_threshold": skips,
+        }
+        return tuple(name for name, given in asked.items() if given)
+
+    @property
+    def chosen_strategy(self) -> Strategy:
+        """The strategy that is given, else the one that can honour the others."""
+        return self.strategy or (Strategy.SEQUENTIAL if self.sequential_only else Strategy.PARALLEL)
 
 
 WHOLE = frozenset(("beam_size", "best_of", "no_repeat_ngram_size", "max_tokens", "language_detection_segments", "seed"))

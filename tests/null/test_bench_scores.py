@@ -44,4 +44,4 @@ def test_a_summary_rate_is_errors_over_words_of_all_its_sets() -> None:
     heard = Heard(Case("m", "float32", 1), texts={"a": "one", "b": "x b c"}, audio_s=30, seconds=10, peak_bytes=2**30)
     scores = score(heard, [clip("a", "en", "one"), clip("b", "en", "a b c", "noise")], lower)
     row = summary([heard], [scores]).splitlines()[-1]
-    assert row == "| m, float32, greedy | 25.00 % | - | - | - | 0 | 3.0 | 1024 MiB |"
+    assert row == "| m, float32, greedy, parallel | 25.00 % | - | - | - | 0 | 3.0 | 1024 MiB |"

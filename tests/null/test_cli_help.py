@@ -22,7 +22,7 @@ from sottovoce.cli.transcribe import transcribe
 ROOT = Path(__file__).parents[2]
 HEAVY = ("torch", "numpy", "av", "rich", "tiktoken", "huggingface_hub", "asyncio")
 
-# Flag and default of openai-whisper 20250625, transcribe.py:cli. model and device differ on purpose.
+# Flag and default of openai-whisper 20250625, transcribe.py:cli. model, device and condition_on_previous_text differ.
 WHISPER_FLAGS = {
     "model_dir": None,
     "output_dir": ".",
@@ -38,7 +38,7 @@ WHISPER_FLAGS = {
     "suppress_tokens": "-1",
     "initial_prompt": None,
     "carry_initial_prompt": False,
-    "condition_on_previous_text": True,
+    "condition_on_previous_text": None,  # whisper's True is the sequential strategy's default
     "fp16": True,
     "temperature_increment_on_fallback": 0.2,
     "compression_ratio_threshold": 2.4,
@@ -63,6 +63,7 @@ VALUES = {
     "task": "translate",
     "language": "de",
     "best_of": "None",
+    "condition_on_previous_text": "True",
     "beam_size": "None",
     "temperature": "0.5",
     "clip_timestamps": "1,2",

@@ -9,6 +9,7 @@ The network is silero-vad 6.0.0's, rewritten by scripts/make_vad.py; MIT, assets
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -20,7 +21,7 @@ import onnxruntime
 from sottovoce.errors import OptionError
 from sottovoce.types import SAMPLE_RATE
 
-__all__ = ["FRAME", "Span", "VadOptions", "probabilities", "spans", "speech"]
+__all__ = ["FRAME", "Span", "VadOptions", "blocks", "probabilities", "spans", "speech"]
 
 FRAME = 512  # samples (32 ms) of one probability
 CONTEXT = 64  # samples before them that the network hears too
@@ -87,16 +88,19 @@ def probabilities(samples: np.ndarray) -> np.ndarray:
 
     samples: (N,) float32, 16 kHz. Raises OptionError if they are not.
     """
+    return np.concatenate(list(blocks(samples)))
+
+
+def blocks(samples: np.ndarray) -> Iterator[np.ndarray]:
+    """`probabilities`, block by block, so that the beginning of a long recording is known soon."""
     if samples.ndim != 1 or not np.issubdtype(samples.dtype, np.floating):
         what = f"an array of shape {samples.shape} and {samples.dtype}"
         raise OptionError(f"samples: {what} was given, (N,) floats at 16 kHz were expected; mix the channels first")
     n_frames = samples.size // FRAME + 1
     h = c = np.zeros((1, 1, WIDTH), np.float32)
-    found = []
     for i in range(0, n_frames, BLOCK):
         frames, h, c = _session().run(None, {"input": _frames(samples, i, min(BLOCK, n_frames - i)), "h": h, "c": c})
-        found.append(frames)
-    return np.concatenate(found)
+        yield frames
 
 
 def _frames(samples: np.ndarray, i_frame: int, n_frames: int) -> np.ndarray:

@@ -11,7 +11,7 @@ from sottovoce.cli.exits import worst
 from sottovoce.cli.job import Job, prepare
 from sottovoce.cli.options import Bool, Clip, Language, Maybe, config_of, settings, start_log
 from sottovoce.cli.screen import Screen
-from sottovoce.types import APPEND_PUNCTUATIONS, PREPEND_PUNCTUATIONS
+from sottovoce.types import APPEND_PUNCTUATIONS, PREPEND_PUNCTUATIONS, Strategy
 
 FORMATS = ("txt", "vtt", "srt", "tsv", "json", "all", "none")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -49,10 +49,15 @@ def _maybe(name: str, kind: type[int] | type[float], default: float | None, help
     help="the words as they are spoken, or in English",
 )  # fmt: skip
 @click.option("--language", "-l", type=Language(), default=None, help="code or English name; detected if left out")
-@click.option("--initial-prompt", default=None, help="text that stands before the first window")
-@_yes_no("--carry-initial-prompt", False, "put the initial prompt before every window")
+@click.option(
+    "--initial-prompt", default=None, help="text before the first window; in the parallel strategy before each"
+)
+@_yes_no("--carry-initial-prompt", False, "put the initial prompt before every window, as the parallel strategy does")
 @click.option("--hotwords", default=None, help="words to expect, given to every window as context")
-@_yes_no("--condition-on-previous-text", True, "let each window know the text before it")
+@click.option(
+    "--condition-on-previous-text", type=Bool(), default=None, is_flag=False, flag_value="True",
+    help="let each window know the text before it; left out: as the strategy does",
+)  # fmt: skip
 # --- which part of the recording
 @click.option("--stream", type=int, default=0, show_default=True, help="audio stream of the file, counted from 0")
 @click.option("--channel", type=int, default=None, help="channel to hear, counted from 0; all are mixed if left out")
@@ -62,6 +67,12 @@ def _maybe(name: str, kind: type[int] | type[float], default: float | None, help
 )  # fmt: skip
 @click.option("--clip-timestamps", default="0", show_default=True, help="start,end,start,end,... in seconds")
 # --- how it is decoded
+@click.option(
+    "--strategy", type=click.Choice([s.value for s in Strategy]), default=None,
+    help="parallel: speech is found first, and cut in pauses into windows that are decoded together; sequential: window "
+    "after window, as whisper does. Parallel, unless a flag is set that only the sequential one can honour: "
+    "--condition-on-previous-text True, --hallucination-silence-threshold",
+)  # fmt: skip
 @click.option("--temperature", type=float, default=0.0, show_default=True, help="of sampling; 0: the most probable")
 @_maybe("--temperature-increment-on-fallback", float, 0.2, "step by which to try again when a gate fails")
 @_maybe("--best-of", int, 5, "candidates of sampling")
@@ -95,7 +106,8 @@ def transcribe(files: tuple[str, ...], **given: Any) -> int:
     one that fails does not touch the others.
 
     All flags of the `whisper` command mean here what they mean there, with - or _ between their words. Only the
-    defaults of --model and --device are others.
+    defaults of --model, --device and --condition-on-previous-text are others; --strategy sequential gives whisper's
+    very words.
 
     \b
     stdout   the text, one segment a line; with times if stdout is a terminal

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sottovoce.errors import OptionError
 from sottovoce.flow.protocol import WAIT, Event, Got, Heard, Wait
@@ -25,14 +25,20 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Asker:
-    """Puts a flow's questions. flow_id: keys begin with it; turn: whose turn in the scheduler a question takes."""
+    """Puts a flow's questions. flow_id: the keys of its windows begin with it.
+
+    Windows of a flow wait in a line. A sound that is asked about again passes it, by a turn of its own in the
+    scheduler, while the slot is still warm; behind the line it would be encoded once more.
+    """
 
     flow_id: str
-    turn: str
+    _known: set[str] = field(default_factory=set)
 
     def ask(self, ask: Ask, name: str, sound: Sound) -> Asking:
         """Ask about one sound, and wait. name: of the sound, among the flow's."""
-        yield Window(f"{self.flow_id}:{name}", sound, ask, self.turn)
+        turn = f"{self.flow_id}:again" if name in self._known else self.flow_id
+        self._known.add(name)
+        yield Window(f"{self.flow_id}:{name}", sound, ask, turn)
         got = yield WAIT
         assert got is not None, "a driver answers WAIT with Got"
         return got.answer

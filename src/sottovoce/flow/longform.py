@@ -48,7 +48,7 @@ class _Sequential:
         self.samples = samples
         self.options = options
         self.checkpoint = checkpoint
-        self.asker = Asker(flow_id, flow_id)
+        self.asker = Asker(flow_id)
         self.n_frames = len(samples) // mel.HOP
         self.peak = mel.peak(samples, checkpoint.n_mels)
         self.n_context = checkpoint.n_text_ctx // 2 - 1
@@ -122,7 +122,7 @@ class _Sequential:
             if not keep:
                 return next_seek, ()
         final = self._settle(drafts)
-        if not self.options.condition_on_previous_text or (
+        if self.options.condition_on_previous_text is False or (
             decoded.temperature > self.options.prompt_reset_on_temperature
         ):
             self.reset_at = len(self.tokens)

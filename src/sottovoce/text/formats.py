@@ -52,11 +52,22 @@ PLAIN = Layout()
 
 
 @dataclass(frozen=True, slots=True)
+class Dropped:
+    """Speech without words. start, end: seconds. reason: the gate that it did not pass, or "no words"."""
+
+    start: float
+    end: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Transcript:
     """What was said in a recording, and when.
 
     text: all of it. language: its code. duration: seconds of the recording. language_probability: 1.0 if the language
     was given. language_probs: probability by code if it was detected, else empty.
+    coverage: share of the seconds of speech that are in segments; None where speech was not looked for (the sequential
+    strategy). dropped: each span of speech that is in none, with the reason.
     """
 
     text: str
@@ -66,10 +77,20 @@ class Transcript:
     language_probability: float = 1.0
     language_probs: Mapping[str, float] = field(default_factory=dict, hash=False)
     task: Task = Task.TRANSCRIBE
+    coverage: float | None = None
+    dropped: tuple[Dropped, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """The dictionary that openai-whisper's `transcribe` returns: text, segments, language."""
-        return {"text": self.text, "segments": [_segment_dict(s) for s in self.segments], "language": self.language}
+        """The dictionary that openai-whisper's `transcribe` returns: text, segments, language.
+
+        Where speech was looked for, also coverage and dropped (start, end, reason).
+        """
+        d: dict[str, Any] = {"text": self.text, "segments": [_segment_dict(s) for s in self.segments]}
+        d["language"] = self.language
+        if self.coverage is not None:
+            d["coverage"] = self.coverage
+            d["dropped"] = [{"start": x.start, "end": x.end, "reason": x.reason} for x in self.dropped]
+        return d
 
     @classmethod
     def from_dict(cls, given: Mapping[str, Any], *, duration: float | None = None) -> Transcript:
@@ -80,13 +101,18 @@ class Transcript:
         try:
             segments = tuple(_segment(s) for s in given["segments"])
             text, language = str(given["text"]), str(given["language"])
+            coverage = None if given.get("coverage") is None else float(given["coverage"])
+            dropped = tuple(
+                Dropped(float(d["start"]), float(d["end"]), str(d["reason"])) for d in given.get("dropped", ())
+            )
         except (KeyError, TypeError, ValueError) as e:
             what = f"field {e} is missing" if isinstance(e, KeyError) else str(e)
             raise OptionError(
                 f"transcript: {what}; a dictionary with text, segments and language was expected, as `to_dict` makes it"
             ) from e
         last = max((s.end for s in segments), default=0.0)
-        return cls(text, segments, language, last if duration is None else duration)
+        seconds = last if duration is None else duration
+        return cls(text, segments, language, seconds, coverage=coverage, dropped=dropped)
 
     def render(self, format: str, layout: Layout = PLAIN) -> str:
         """The transcript as txt, vtt, srt, tsv or json. Raises OptionError for another format."""

@@ -16,7 +16,7 @@ from sottovoce.compat.faster_whisper.segments import TranscriptionOptions, get_s
 from sottovoce.compat.faster_whisper.tokenizer import Tokenizer
 from sottovoce.compat.faster_whisper.vad import VadOptions
 from sottovoce.errors import OptionError
-from sottovoce.types import Manner, Options
+from sottovoce.types import Manner, Options, Strategy
 
 N_TEXT_CTX = 448  # of every published checkpoint
 AS_OURS = {  # keyword of theirs -> of ours, where the names differ
@@ -61,7 +61,7 @@ def options(known: Mapping[str, Any]) -> Options:
     values["language_detection_threshold"] = 0.5 if threshold is None else threshold
     if values["max_initial_timestamp"] == 0:
         values["max_initial_timestamp"] = 1e-3  # ours reads 0 as no limit, theirs as <|0.00|>
-    values["manner"] = Manner.FASTER
+    values |= {"manner": Manner.FASTER, "strategy": Strategy.SEQUENTIAL}
     return Request.of(values).options
 
 

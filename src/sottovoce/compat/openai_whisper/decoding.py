@@ -21,7 +21,7 @@ from sottovoce.errors import OptionError
 from sottovoce.flow import question
 from sottovoce.text.formats import compression_ratio
 from sottovoce.text.languages import language_code
-from sottovoce.types import Answer, Ask, Decode, Decoded, Detect, Detected, Options, Sound, Task
+from sottovoce.types import Answer, Ask, Decode, Decoded, Detect, Detected, Options, Sound, Strategy, Task
 
 if TYPE_CHECKING:
     from sottovoce.compat.openai_whisper.model import Whisper
@@ -132,6 +132,7 @@ def engine_options(o: DecodingOptions) -> Options:
         "suppress_blank": o.suppress_blank,
         "without_timestamps": o.without_timestamps,
         "max_initial_timestamp": o.max_initial_timestamp,
+        "strategy": Strategy.SEQUENTIAL,
     }
     return api.Request.of(given).options
 

@@ -1,0 +1,75 @@
+"""What is wrong with a decoding, and which of several is best. Pure; the parallel strategy's gates.
+
+The sequential strategy knows the first two and silence; here a window stands alone, and nobody hears it again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from enum import IntEnum
+
+from sottovoce.flow.ladder import is_repetitive, is_unsure
+from sottovoce.text.tokenizer import Tokenizer
+from sottovoce.types import Decoded, Options
+
+SPARSE_PER_S = 0.7  # tokens in a second of speech; slow read English has 2
+SPARSE_FROM_S = 4.0  # of speech: less may be a cough
+DENSE_PER_S, DENSE_FROM = 30.0, 12  # tokens; the fastest scripts, three tokens a character, stay below
+ECHO_FROM = 12  # characters: shorter texts may be said although they stand in the prompt
+
+
+class Fault(IntEnum):
+    """What a decoding fails on; the worse, the higher."""
+
+    UNSURE = 1
+    DENSE = 2
+    SPARSE = 4
+    ECHO = 8
+    REPETITIVE = 16
+
+    @property
+    def reason(self) -> str:
+        return {
+            Fault.UNSURE: "improbable words",
+            Fault.DENSE: "more words than could be said",
+            Fault.SPARSE: "too few words",
+            Fault.ECHO: "the prompt's own words",
+            Fault.REPETITIVE: "repeated words",
+        }[self]
+
+
+def faults(o: Options, tokenizer: Tokenizer, decoded: Decoded, speech_s: float, prompt: str) -> frozenset[Fault]:
+    """What is wrong with a window's decoding. speech_s: seconds of speech in it; prompt: the text before it."""
+    n_text = sum(t < tokenizer.eot for t in decoded.tokens)
+    text = plain(tokenizer.decode(decoded.tokens))
+    found = {
+        Fault.REPETITIVE: is_repetitive(o, tokenizer, decoded),
+        Fault.UNSURE: is_unsure(o, decoded),
+        Fault.SPARSE: speech_s > SPARSE_FROM_S and n_text < SPARSE_PER_S * speech_s,
+        Fault.DENSE: n_text > DENSE_FROM + DENSE_PER_S * speech_s,
+        Fault.ECHO: len(text) >= ECHO_FROM and text in plain(prompt),
+    }
+    return frozenset(fault for fault, is_so in found.items() if is_so)
+
+
+def badness(found: Iterable[Fault]) -> int:
+    """One number: of two decodings the one with the lower is better, whatever the lesser faults."""
+    return sum(found)
+
+
+def plain(text: str) -> str:
+    """Letters and digits in small, words apart by one space: as texts are compared."""
+    return " ".join(re.findall(r"\w+", text.lower()))
+
+
+def n_repeated(before: str, text: str) -> int:
+    """How many words at the beginning of a text only repeat the end of the text before it.
+
+    One short word may well be said twice; a long one, or several, are the same sound heard by two windows.
+    """
+    end, words = plain(before).split(), plain(text).split()
+    for n in range(min(len(end), len(words), 8), 0, -1):
+        if end[-n:] == words[:n] and (n > 1 or len(words[0]) > 4):
+            return n
+    return 0

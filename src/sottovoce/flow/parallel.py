@@ -1,0 +1,141 @@
+"""A recording becomes text: the parallel strategy. Many windows are in flight at once. No I/O, no tensor, no clock.
+
+Speech is found first, and cut in its pauses into windows that are read by themselves (reading.py); what is said is told
+in order of time, as soon as all before it is known.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator, Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from sottovoce.audio import mel, vad
+from sottovoce.flow import question
+from sottovoce.flow.listen import Asker, Checkpoint, listen
+from sottovoce.flow.protocol import WAIT, Event, Flow, Got, Heard, Known, Wait
+from sottovoce.flow.reading import Reader, Reading, Steps, named_sound
+from sottovoce.flow.spans import Stretch, stretches
+from sottovoce.text.formats import Dropped, Transcript
+from sottovoce.types import SAMPLE_RATE, Options, Segment, Sound, Window
+
+N_IN_FLIGHT = 20  # windows; the default: those that fill Config.rows, and a few that wait for them
+
+
+def transcribe(
+    samples: np.ndarray, options: Options, checkpoint: Checkpoint, flow_id: str, n_in_flight: int = N_IN_FLIGHT
+) -> Flow:
+    """A flow that transcribes (N,) float32 samples at 16 kHz.
+
+    flow_id: unique among the flows of an engine; keys of its windows begin with it. n_in_flight: windows at once.
+    Raises OptionError, at the first step, if the checkpoint cannot do what is asked.
+    """
+    return (yield from _Parallel(samples, options, checkpoint, flow_id, n_in_flight).run())
+
+
+class _Parallel:
+    """State of one recording. Windows are numbered in order of time; readings are those that await their turn."""
+
+    def __init__(
+        self, samples: np.ndarray, options: Options, checkpoint: Checkpoint, flow_id: str, n_in_flight: int
+    ) -> None:
+        self.samples = samples
+        self.options = options
+        self.checkpoint = checkpoint
+        self.n_in_flight = n_in_flight
+        self.asker = Asker(flow_id)
+        self.peak = mel.peak(samples, checkpoint.n_mels)
+        self.plan = self._stretches()
+        self.heard_ahead: deque[Stretch] = deque()  # for their language
+        self.asked: list[Stretch] = []
+        self.in_flight: dict[Window, tuple[int, Steps]] = {}
+        self.readings: dict[int, Reading] = {}
+        self.n_known = 0
+        self.segments: list[Segment] = []
+        self.dropped: list[Dropped] = []
+        self.speech_s = self.covered_s = 0.0
+
+    def run(self) -> Flow:
+        heard, tokenizer = yield from listen(self.asker, self.options, self.checkpoint, self._first_sounds())
+        yield heard
+        given = self.options.initial_prompt
+        context = [] if given is None else question.ids(tokenizer, given)
+        reader = Reader(self.samples, self.peak, self.options, self.checkpoint, self.asker, tokenizer, context)
+        while True:
+            while len(self.in_flight) < self.n_in_flight and (stretch := self._next()) is not None:
+                self.asked.append(stretch)
+                yield from self._step(len(self.asked) - 1, reader.read(stretch), None)
+            if not self.in_flight:
+                break
+            got = yield WAIT
+            assert got is not None, "a driver answers WAIT with Got"
+            yield from self._step(*self.in_flight.pop(got.window), got)
+            yield from self._tell()
+        yield Known((), len(self.samples) / SAMPLE_RATE)
+        return self._transcript(heard)
+
+    def _stretches(self) -> Iterator[Stretch]:
+        """The windows of the recording, clip by clip."""
+        longest = round(self.options.chunk_length * SAMPLE_RATE)
+        for start_s, end_s in self.options.clips or ((0.0, None),):
+            start = min(round(start_s * mel.FRAMES_PER_S) * mel.HOP, len(self.samples))
+            end = len(self.samples) if end_s is None else round(end_s * mel.FRAMES_PER_S) * mel.HOP
+            clip = self.samples[start:end]
+            for stretch in stretches(vad.blocks(clip), clip, longest):
+                yield stretch.moved(start)
+
+    def _next(self) -> Stretch | None:
+        return self.heard_ahead.popleft() if self.heard_ahead else next(self.plan, None)
+
+    def _first_sounds(self) -> Iterator[tuple[str, Sound]]:
+        """The first windows with speech, where the language is heard; without any, the recording's beginning."""
+        for stretch in self.plan:
+            self.heard_ahead.append(stretch)
+            yield named_sound(self.samples, stretch, self.peak)
+        if not self.heard_ahead:
+            yield "language", Sound(mel.cut(self.samples, 0, mel.N_FRAMES), peak=self.peak)
+
+    def _step(self, i: int, steps: Steps, got: Got | None) -> Generator[Window | Wait | Event, Got | None, None]:
+        """Take a window's reading as far as it comes: to its next question, or to its end."""
+        try:
+            said = steps.send(got)
+            assert isinstance(said, Window), "a reading asks, and then waits"
+            self.in_flight[said] = (i, steps)
+            yield said
+            said = next(steps)
+            assert said is WAIT, "a reading asks one question at a time"
+        except StopIteration as end:
+            self.readings[i] = end.value
+
+    def _tell(self) -> Iterator[Event]:
+        """What has become final: the readings up to the first one that is still being asked about."""
+        while self.n_known in self.readings:
+            reading, stretch = self.readings.pop(self.n_known), self.asked[self.n_known]
+            self.n_known += 1
+            final = tuple(replace(s, id=i) for i, s in enumerate(reading.segments, start=len(self.segments)))
+            self.segments += final
+            self.dropped += reading.dropped
+            self._measure(stretch, final)
+            yield Known(final, stretch.end / SAMPLE_RATE)
+
+    def _measure(self, stretch: Stretch, segments: tuple[Segment, ...]) -> None:
+        """How much of a window's speech is in segments."""
+        for span in stretch.speech:
+            start, end = span.start / SAMPLE_RATE, span.end / SAMPLE_RATE
+            self.speech_s += end - start
+            self.covered_s += sum(max(0.0, min(s.end, end) - max(s.start, start)) for s in segments)
+
+    def _transcript(self, heard: Heard) -> Transcript:
+        return Transcript(
+            text="".join(s.text for s in self.segments),
+            segments=tuple(self.segments),
+            language=heard.language,
+            duration=len(self.samples) / SAMPLE_RATE,
+            language_probability=heard.probability,
+            language_probs=dict(heard.probs),
+            task=self.options.task,
+            coverage=self.covered_s / self.speech_s if self.speech_s else 1.0,
+            dropped=tuple(self.dropped),
+        )

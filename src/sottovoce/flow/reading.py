@@ -1,0 +1,235 @@
+"""One stretch of speech becomes segments, whatever its neighbours say: gates, second readings, words. No I/O.
+
+speech      [------] [----------]   [-----]  [------------]
+segments    [------][-----------]                              first reading
+hole                                [---------------------]    speech without words: read again, by itself
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from sottovoce.audio import mel
+from sottovoce.flow import question
+from sottovoce.flow.gates import Fault, badness, faults, n_repeated, plain
+from sottovoce.flow.ladder import Prompt, climb, is_silence
+from sottovoce.flow.lines import closed, segment
+from sottovoce.flow.listen import Asker, Checkpoint, detect
+from sottovoce.flow.protocol import Event, Got, Wait
+from sottovoce.flow.question import POSITION_S
+from sottovoce.flow.spans import POSITION, Span, Stretch, halves
+from sottovoce.flow.words import place_words
+from sottovoce.text.formats import Dropped
+from sottovoce.text.tokenizer import Tokenizer
+from sottovoce.types import SAMPLE_RATE, Align, Aligned, Decoded, Options, Segment, Sound, Window
+
+HOLE_S = 2.0  # of speech without words; less is how far Whisper's timestamps stray
+LEAST_DROPPED_S = 0.5  # of speech: less is not worth a line
+HALVED_FROM_S = 8.0  # of speech: a window that fails on all rungs is heard again in two parts
+DEEPEST = 3  # readings inside readings
+
+Steps = Generator[Window | Wait | Event, Got | None, "Reading"]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a stretch says. badness: of what is kept; reason: why nothing is, "" if something is."""
+
+    segments: tuple[Segment, ...] = ()
+    dropped: tuple[Dropped, ...] = ()
+    badness: int = 0
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reader:
+    """What all stretches of a recording have in common. peak: of the recording; context: ids before every window."""
+
+    samples: np.ndarray
+    peak: float
+    options: Options
+    checkpoint: Checkpoint
+    asker: Asker
+    tokenizer: Tokenizer
+    context: Sequence[int]
+
+    def read(self, stretch: Stretch, depth: int = 0) -> Steps:
+        """The segments of a stretch, and its speech without words. depth: 0, or that of a second reading."""
+        sound, tokenizer, o = named_sound(self.samples, stretch, self.peak), self.tokenizer, self.options
+        if o.multilingual and tokenizer.multilingual:
+            heard = yield from detect(self.asker, tokenizer, *sound)
+            tokenizer = Tokenizer(self.checkpoint.n_vocab, heard.language, str(o.task))
+        decoded, found = yield from self._decode(tokenizer, stretch, sound, self.context)
+        if Fault.ECHO in found and self.context:
+            decoded, found = yield from self._decode(tokenizer, stretch, sound, ())
+        if is_silence(o, decoded):
+            return _nothing(stretch, "no speech")
+        if depth and found:
+            return _nothing(stretch, max(found).reason)
+        if not depth and badness(found) >= Fault.DENSE and _speech_s(stretch) > HALVED_FROM_S:
+            parts = yield from self._read_halves(stretch)
+            if parts.badness < badness(found):
+                return parts
+        segments = self._segments(tokenizer, decoded, stretch)
+        if o.word_timestamps and segments:
+            segments = yield from self._place(tokenizer, segments, sound, stretch)
+        reading = yield from self._fill(segments, stretch, depth)
+        return replace(reading, badness=badness(found))
+
+    def _decode(
+        self, tokenizer: Tokenizer, stretch: Stretch, sound: tuple[str, Sound], context: Sequence[int]
+    ) -> Generator[Window | Wait | Event, Got | None, tuple[Decoded, frozenset[Fault]]]:
+        """The best of the ladder's decodings, and what is wrong with it."""
+        o, n_text_ctx = self.options, self.checkpoint.n_text_ctx
+        seek, _ = _frames(stretch)
+        prompt = Prompt(*question.prompt(tokenizer, context, o, n_text_ctx, is_first=seek == 0))
+        before, speech_s = tokenizer.decode(prompt.tokens[: prompt.i_sot]), _speech_s(stretch)
+
+        def wrong(decoded: Decoded) -> frozenset[Fault]:
+            return faults(o, tokenizer, decoded, speech_s, before)
+
+        def passes(decoded: Decoded) -> bool:
+            return is_silence(o, decoded) or not wrong(decoded)
+
+        climbed = yield from climb(self.asker, o, tokenizer, prompt, sound, passes, salt=seek, n_text_ctx=n_text_ctx)
+        if climbed.passed:
+            return climbed.tried[-1], frozenset()
+        best = min(climbed.tried, key=lambda d: (badness(wrong(d)), -d.avg_logprob))
+        return best, wrong(best)
+
+    def _read_halves(self, stretch: Stretch) -> Steps:
+        """Other boundaries, other words: the stretch in two parts or three, each read by itself."""
+        segments: list[Segment] = []
+        dropped: list[Dropped] = []
+        worst = 0
+        for part in halves(stretch, self.samples):
+            reading = yield from self.read(part, depth=1)
+            segments += reading.segments
+            dropped += reading.dropped
+            worst = max(worst, reading.badness)
+        return Reading(tuple(segments), tuple(dropped), worst)
+
+    # --- segments ---------------------------------------------------------------------------------------------------
+
+    def _segments(self, tokenizer: Tokenizer, decoded: Decoded, stretch: Stretch) -> list[Segment]:
+        """The segments of a window, what follows its last timestamp included, inside it and in order."""
+        seek, _ = _frames(stretch)
+        found, n_closed = closed(tokenizer, decoded, seek)
+        tail = decoded.tokens[n_closed:]
+        n_text = sum(t < tokenizer.eot for t in decoded.tokens)
+        is_cut_off = n_text and len(decoded.tokens) >= (self.options.max_tokens or self.checkpoint.n_text_ctx // 2)
+        # an unfinished tail is a hole behind what is closed, and is read again
+        if any(t < tokenizer.eot for t in tail) and not (found and is_cut_off):
+            times = [(t - tokenizer.timestamp_begin) * POSITION_S for t in tail if t >= tokenizer.timestamp_begin]
+            offset_s = seek * mel.HOP / SAMPLE_RATE
+            end_s = stretch.speech[-1].end / SAMPLE_RATE
+            start = offset_s + times[0] if times else found[-1].end if found else offset_s
+            end = offset_s + times[-1] if len(times) > 1 and times[-1] > times[0] else end_s
+            found.append(segment(tokenizer, decoded, seek, tail, start, end))
+        return _inside([s for s in found if s.text.strip()], stretch)
+
+    def _place(
+        self, tokenizer: Tokenizer, segments: list[Segment], sound: tuple[str, Sound], stretch: Stretch
+    ) -> Generator[Window | Wait | Event, Got | None, list[Segment]]:
+        """Give the segments their words, inside the stretch."""
+        text = tuple(t for s in segments for t in s.tokens if t < tokenizer.eot)
+        answer = yield from self.asker.ask(Align(tokenizer.sot_sequence, text), *sound)
+        assert isinstance(answer, Aligned)
+        offset_s = _frames(stretch)[0] * mel.HOP / SAMPLE_RATE
+        o = self.options
+        placed = place_words(
+            segments,
+            tokenizer,
+            answer,
+            offset_s=offset_s,
+            last_speech_s=offset_s,
+            prepend=o.prepend_punctuations,
+            append=o.append_punctuations,
+        )
+        return _inside(placed, stretch)
+
+    # --- holes ------------------------------------------------------------------------------------------------------
+
+    def _fill(self, segments: Sequence[Segment], stretch: Stretch, depth: int) -> Steps:
+        """Read speech between the segments again, by itself; what stays without words is dropped aloud."""
+        if not segments:
+            return _nothing(stretch, "no words")
+        kept: list[Segment] = []
+        dropped: list[Dropped] = []
+        for before, after in zip([None, *segments], [*segments, None], strict=True):
+            if before is not None:
+                kept.append(before)
+            hole = _hole(stretch, before, after)
+            if _speech_s(hole) < HOLE_S or depth >= DEEPEST:
+                dropped += _lines(hole, "no words")
+                continue
+            reading = yield from self.read(hole, depth + 1)
+            kept += self._without_repeats(reading.segments, before, after)
+            dropped += reading.dropped
+        return Reading(tuple(kept), tuple(dropped))
+
+    def _without_repeats(
+        self, found: Sequence[Segment], before: Segment | None, after: Segment | None
+    ) -> list[Segment]:
+        """What a hole says, without the words that its neighbours say already: they lie on its edges."""
+        kept = list(found)
+        if kept and before is not None and n_repeated(before.text, kept[0].text) >= len(plain(kept[0].text).split()):
+            kept = kept[1:]
+        if kept and after is not None and n_repeated(kept[-1].text, after.text) >= len(plain(kept[-1].text).split()):
+            kept = kept[:-1]
+        return kept
+
+
+def named_sound(samples: np.ndarray, stretch: Stretch, peak: float) -> tuple[str, Sound]:
+    """A stretch's name and sound. samples: of the recording, with its peak."""
+    seek, size = _frames(stretch)
+    return f"{seek}+{size}", Sound(mel.cut(samples, seek, size), peak=peak, n_frames=size)
+
+
+def _frames(stretch: Stretch) -> tuple[int, int]:
+    """Where a stretch begins and how long it is, in mel frames."""
+    seek = stretch.start // mel.HOP
+    return seek, -(-stretch.end // mel.HOP) - seek
+
+
+def _speech_s(stretch: Stretch) -> float:
+    return sum(s.end - s.start for s in stretch.speech) / SAMPLE_RATE
+
+
+def _nothing(stretch: Stretch, reason: str) -> Reading:
+    return Reading(dropped=_lines(stretch, reason), reason=reason)
+
+
+def _lines(stretch: Stretch, reason: str) -> tuple[Dropped, ...]:
+    """The speech of a stretch, as one line, if there is any to speak of."""
+    if _speech_s(stretch) < LEAST_DROPPED_S:
+        return ()
+    start, end = stretch.speech[0].start, stretch.speech[-1].end
+    return (Dropped(start / SAMPLE_RATE, end / SAMPLE_RATE, reason),)
+
+
+def _hole(stretch: Stretch, before: Segment | None, after: Segment | None) -> Stretch:
+    """What lies between two segments of a stretch, or between one and its edge."""
+    start = stretch.start if before is None else max(stretch.start, _sample(before.end))
+    end = stretch.end if after is None else min(stretch.end, _sample(after.start))
+    inside = (Span(max(s.start, start), min(s.end, end)) for s in stretch.speech)
+    return Stretch(start, max(start, end), tuple(s for s in inside if s.start < s.end))
+
+
+def _sample(seconds: float) -> int:
+    """On an audio position."""
+    return round(seconds / POSITION_S) * POSITION
+
+
+def _inside(segments: Sequence[Segment], stretch: Stretch) -> list[Segment]:
+    """The segments in order, inside their stretch; one without length, but with words, lasts until the next."""
+    found: list[Segment] = []
+    first_s, last_s = stretch.start / SAMPLE_RATE, stretch.end / SAMPLE_RATE
+    for s in segments:
+        start = min(max(s.start, found[-1].end if found else first_s), last_s)
+        found.append(replace(s, start=start, end=min(max(s.end, start), last_s)))
+    following = [*[s.start for s in found[1:]], last_s]
+    return [s if s.end > s.start else replace(s, end=after) for s, after in zip(found, following, strict=True)]
