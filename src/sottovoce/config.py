@@ -100,4 +100,6 @@ def _parse(variable: str, text: str, default: Any) -> Any:
 
 def _one_of(name: str, given: str, known: tuple[str, ...]) -> None:
     if given not in known:
-        raise ConfigError(f"{name}: {given!r} was given, one of {', '.join(known)} was expected; leave it out for the default")
+        raise ConfigError(
+            f"{name}: {given!r} was given, one of {', '.join(known)} was expected; leave it out for the default"
+        )

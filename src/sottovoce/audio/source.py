@@ -49,9 +49,7 @@ def opened(source: Source) -> Iterator[Any]:
             raise AudioError(f"{name}: {held}; {KINDS}, with an audio stream")
         for track in container.streams.audio:
             if track.codec_context is None:
-                raise AudioError(
-                    f"{name}: no decoder knows its sound, {KINDS}; convert it"
-                )
+                raise AudioError(f"{name}: no decoder knows its sound, {KINDS}; convert it")
         yield container
 
 
