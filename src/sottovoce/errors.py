@@ -31,3 +31,7 @@ class OutputError(SottovoceError):
 
 class EngineError(SottovoceError):
     """The engine cannot decode a window: device failure, memory, or shut down while the window waited."""
+
+
+class BusyError(EngineError):
+    """There is no room for a model now, because those that are awake are in use; later there may be."""

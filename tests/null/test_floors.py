@@ -51,7 +51,7 @@ SPEAKS = {
     "click": {"cli"},
     "rich": {"cli"},
     # of the standard library
-    "threading": {"engine.loop"},
+    "threading": {"engine.loop", "engine.pool"},
     "_thread": set[str](),
     "multiprocessing": set[str](),
     "asyncio": {"flow.drive", "api", "compat"},

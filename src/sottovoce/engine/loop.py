@@ -1,4 +1,7 @@
-"""The one thread that steps the engine: submit() -> Future; cancelling the future withdraws the window."""
+"""The one thread that steps an engine: submit() -> Future; cancelling the future withdraws the window.
+
+A model that runs on several devices has an engine, and so a thread, on each.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from concurrent.futures import Future
 from typing import Protocol
 
 from sottovoce.engine.sequence import Outcome, Sequence
+from sottovoce.engine.spread import Spread
 from sottovoce.errors import EngineError
 from sottovoce.types import Answer, Lane, Window
 
@@ -54,6 +58,11 @@ class Loop:
             self._inbox.append((window, lane, future))
             self._wake.notify()
         return future
+
+    @property
+    def alive(self) -> bool:
+        """Whether it takes windows: neither closed nor died."""
+        return not self._closing
 
     def close(self) -> None:
         """Stop after the current step; whoever still waits is answered with an EngineError. Idempotent."""
@@ -124,3 +133,50 @@ class Loop:
             if future.set_running_or_notify_cancel():
                 future.set_exception(error)
         self._futures.clear()
+
+
+class Loops:
+    """The loops of one model, one a device; windows go to the least loaded, those of a key where its sound is."""
+
+    def __init__(self) -> None:
+        self._loops: list[Loop] = []
+        self._lock = threading.Lock()
+        self._spread = Spread()
+
+    def start(self, engine: Steps, name: str) -> Loop:
+        """One device more. All are started before the first window is submitted."""
+        self._loops.append(Loop(engine, name))
+        return self._loops[-1]
+
+    @property
+    def engines(self) -> list[Steps]:
+        return [loop.engine for loop in self._loops]
+
+    @property
+    def alive(self) -> bool:
+        """Whether any of them takes windows."""
+        return any(loop.alive for loop in self._loops)
+
+    def submit(self, window: Window, lane: Lane = Lane.REQUEST) -> Future[Answer]:
+        """As Loop.submit. A device that has died gets no window while another lives."""
+        if len(self._loops) == 1:
+            return self._loops[0].submit(window, lane)
+        alive = [i for i, loop in enumerate(self._loops) if loop.alive] or [0]
+        with self._lock:
+            place = self._spread.send(window.key, alive)
+        try:
+            future = self._loops[place].submit(window, lane)
+        except BaseException:
+            self._done(place)
+            raise
+        future.add_done_callback(lambda _: self._done(place))
+        return future
+
+    def close(self) -> None:
+        """Stop them all; whoever waits is answered with an EngineError. Idempotent."""
+        for loop in self._loops:
+            loop.close()
+
+    def _done(self, place: int) -> None:
+        with self._lock:
+            self._spread.done(place)

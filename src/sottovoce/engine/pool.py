@@ -1,0 +1,396 @@
+"""Which models are awake: hold() = a permit. Knows neither names nor weights; a Sleeper does.
+
+One load however many ask; one budget of memory for all; who was not held for longest is put to sleep first.
+
+    asleep -> loading -> awake, held (permits >= 1) <-> awake, idle -> leaving -> asleep
+              room is reserved                                         room is given back at the end
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+import time
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future
+from contextlib import suppress
+from typing import Generic, Protocol, TypeVar
+
+from sottovoce.engine.loop import Loops, Steps
+from sottovoce.errors import BusyError, EngineError
+from sottovoce.types import Answer, Lane, Window
+
+log = logging.getLogger(__name__)
+
+Submit = Callable[[Window], "Future[Answer]"]
+CLOSED = "the pool is closed; make a new one"
+
+
+class Sleeper(Protocol):
+    """A model that can be woken. n_bytes: what it takes on each of its devices. pinned: once awake, it stays so."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def n_bytes(self) -> int: ...
+    @property
+    def devices(self) -> tuple[str, ...]: ...
+    @property
+    def pinned(self) -> bool: ...
+    def build(self, device: str) -> Steps:
+        """The engine on a device."""
+        ...
+
+    def prove(self, submit: Submit) -> None:
+        """Decode something known. Raises EngineError if the words are wrong."""
+        ...
+
+    def put_away(self) -> None:
+        """Its engines are closed: give their memory back to the system."""
+        ...
+
+
+M = TypeVar("M", bound=Sleeper)
+
+
+class Awake(Generic[M]):
+    """A model with its loops, each of which has been proven. Raises what building and proving raise."""
+
+    def __init__(self, model: M) -> None:
+        self.model = model
+        self.loops = Loops()
+        self._numbers = itertools.count()
+        try:
+            for device in model.devices:
+                model.prove(self.loops.start(model.build(device), f"sottovoce-{model.name}-{device}").submit)
+        except BaseException:
+            self.loops.close()
+            raise
+
+    def mint(self) -> str:
+        """A key that no other window of this model has."""
+        return str(next(self._numbers))
+
+
+class _Entry(Generic[M]):
+    """A model's place in the pool, from the first who asks to when its memory is given back.
+
+    n_held: permits, and those who wait for one. model: None until it is found; then its room is reserved.
+    """
+
+    def __init__(self, key: Hashable) -> None:
+        self.key = key
+        self.load: Future[Awake[M]] = Future()
+        self.model: M | None = None
+        self.awake: Awake[M] | None = None
+        self.n_held = 0
+        self.last_used_s = 0.0
+        self.leaving = False
+
+    @property
+    def idle(self) -> bool:
+        """Whether it may be put to sleep."""
+        return self.awake is not None and not (self.leaving or self.n_held or self.awake.model.pinned)
+
+    def bytes_on(self, device: str) -> int:
+        return self.model.n_bytes if self.model is not None and device in self.model.devices else 0
+
+
+class _InterruptedError(EngineError):
+    """Whoever loaded was interrupted (Ctrl-C): another one who waits loads."""
+
+
+class Permit(Generic[M]):
+    """The right to use a model: it stays awake until the permit is given back."""
+
+    def __init__(self, entry: _Entry[M], give_back: Callable[[_Entry[M]], None]) -> None:
+        assert entry.awake is not None, "a permit is for a model that is awake"
+        self.model: M = entry.awake.model
+        self._held: list[_Entry[M]] = [entry]
+        self._give_back = give_back
+
+    @property
+    def engines(self) -> list[Steps]:
+        """The engines, one a device. Raises EngineError if the model is not held any more."""
+        return self._awake().loops.engines
+
+    def submit(self, window: Window, lane: Lane = Lane.REQUEST) -> Future[Answer]:
+        """As Loop.submit, on the device with the least to do. Raises EngineError if the model is not held any more."""
+        return self._awake().loops.submit(window, lane)
+
+    def mint(self) -> str:
+        """A key that no other window of this model has."""
+        return self._awake().mint()
+
+    def release(self) -> None:
+        """Give the permit back. Idempotent, from any thread."""
+        with suppress(IndexError):  # of two who give it back at once, one finds it
+            self._give_back(self._held.pop())
+
+    def __enter__(self) -> Permit[M]:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def _awake(self) -> Awake[M]:
+        held = self._held[:]
+        awake = held[0].awake if held else None
+        if awake is None:
+            raise EngineError("the engine is closed; make a new Whisper to decode on")
+        return awake
+
+
+class Pool(Generic[M]):
+    """The models that are awake. budget_bytes: for all of them, on each device; None: no limit.
+
+    idle_s: a model that nobody holds for so long is put to sleep; 0: at once; None: never.
+    """
+
+    def __init__(
+        self,
+        budget_bytes: int | None = None,
+        idle_s: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._budget_bytes = budget_bytes
+        self._idle_s = idle_s
+        self._clock = clock
+        self._entries: dict[Hashable, _Entry[M]] = {}
+        self._dead: list[_Entry[M]] = []  # held by somebody, but all of their loops have died; another has their key
+        self._closed = False
+        # its lock may be taken again by the same thread: permits are given back wherever garbage is collected
+        self._changed = threading.Condition()
+        self._keeper: threading.Thread | None = None
+        if idle_s:
+            self._keeper = threading.Thread(target=self._keep, name="sottovoce-pool", daemon=True)
+            self._keeper.start()
+
+    # --- hold -------------------------------------------------------------------------------------------------------
+
+    def hold(self, key: Hashable, find: Callable[[], M], timeout_s: float = 0.0) -> Permit[M]:
+        """A permit for the model of this key, which is loaded if it sleeps; `find` is called by the one who loads.
+
+        timeout_s: how long to wait for room while models that are held fill the budget. A load is waited for however
+        long it takes; who waits for it shares its error, and the next who asks tries again.
+        Raises BusyError if no room came free, EngineError if the model does not fit at all or the pool is closed, and
+        what `find` and the model raise.
+        """
+        deadline_s = self._clock() + timeout_s
+        while True:
+            entry, mine = self._enter(key)
+            try:
+                if mine:
+                    self._wake(entry, find, deadline_s)
+                entry.load.result()
+                return Permit(entry, self._leave)
+            except _InterruptedError:
+                self._leave(entry)
+            except BusyError:
+                self._leave(entry)
+                if mine or self._clock() >= deadline_s:
+                    raise
+            except BaseException:
+                self._leave(entry)
+                raise
+            finally:
+                del entry  # its future may hold the error that is on its way, and that error this frame
+
+    def _enter(self, key: Hashable) -> tuple[_Entry[M], bool]:
+        """(the entry of a key, whether the caller is to load it); the caller counts as one who holds it."""
+        with self._changed:
+            while True:
+                if self._closed:
+                    raise EngineError(CLOSED)
+                entry = self._entries.get(key)
+                if entry is not None and entry.leaving:
+                    self._changed.wait()
+                    continue
+                if entry is not None and entry.awake is not None and not entry.awake.loops.alive:
+                    log.warning("%s: its loops have died; it is loaded again", entry.awake.model.name)
+                    self._dead.append(self._entries.pop(key))
+                    if not entry.n_held:
+                        self._put_to_sleep(entry)
+                    entry = None
+                mine = entry is None
+                entry = entry or self._entries.setdefault(key, _Entry(key))
+                entry.n_held += 1
+                return entry, mine
+
+    def _wake(self, entry: _Entry[M], find: Callable[[], M], deadline_s: float) -> None:
+        """Load; the entry's future has the result or the error, and so has everybody who waits for it."""
+        start_s = self._clock()
+        try:
+            model = find()
+            self._make_room(entry, model, deadline_s)
+            awake = Awake(model)
+        except BaseException as e:
+            with self._changed:
+                self._forget(entry)
+                if not entry.load.done():  # closing the pool has told them
+                    entry.load.set_exception(e if isinstance(e, Exception) else _InterruptedError())
+            raise
+        else:
+            self._woken(entry, awake, start_s)
+        finally:
+            del entry  # as in hold
+
+    def _make_room(self, entry: _Entry[M], model: M, deadline_s: float) -> None:
+        """Reserve what the model takes; models that nobody holds are put to sleep for it, the longest unused first.
+
+        Raises BusyError if those that are held leave no room until the deadline.
+        """
+        while True:
+            with self._changed:
+                if self._closed:
+                    raise EngineError(CLOSED)
+                if self._fits(model, self._all()):
+                    entry.model = model
+                    return
+                if not self._fits(model, []):
+                    raise EngineError(
+                        f"{model.name} was asked for, which takes {_gb(model.n_bytes)}, but the pool's budget is "
+                        f"{_gb(self._budget_bytes or 0)}; raise memory_gb, pass fewer rows or a smaller model"
+                    )
+                idle = sorted((e for e in self._entries.values() if e.idle), key=lambda e: e.last_used_s)
+                staying = [e for e in self._all() if not (e.idle or e.leaving)]
+                if not self._fits(model, staying):
+                    left_s = deadline_s - self._clock()
+                    if left_s <= 0 or not self._changed.wait(left_s):
+                        held = ", ".join(sorted(e.model.name for e in staying if e.model is not None))
+                        raise BusyError(
+                            f"{model.name} was asked for, which takes {_gb(model.n_bytes)}, but {held} are in use and "
+                            f"the pool's budget is {_gb(self._budget_bytes or 0)}; try again later, or raise memory_gb"
+                        )
+                    continue
+                if not idle:
+                    self._changed.wait()  # who is leaving makes room
+                    continue
+                idle[0].leaving = True
+            log.info("%s makes room for %s", idle[0].key, model.name)
+            self._put_to_sleep(idle[0])
+
+    def _woken(self, entry: _Entry[M], awake: Awake[M], start_s: float) -> None:
+        with self._changed:
+            late = self._closed
+            if not late:
+                entry.awake = awake
+                entry.load.set_result(awake)
+        if late:
+            entry.awake = awake
+            self._put_to_sleep(entry)
+            raise EngineError(CLOSED)
+        model, took_s = awake.model, self._clock() - start_s
+        log.info("%s is awake on %s after %.1f s", model.name, ", ".join(model.devices), took_s)
+
+    def _leave(self, entry: _Entry[M]) -> None:
+        """One who held or waited has gone."""
+        with self._changed:
+            entry.n_held -= 1
+            entry.last_used_s = self._clock()
+            gone = entry in self._dead and not entry.n_held
+            self._changed.notify_all()
+        if gone:
+            self._put_to_sleep(entry)
+        if self._idle_s == 0:
+            self.sweep()
+
+    # --- sleep ------------------------------------------------------------------------------------------------------
+
+    def sweep(self) -> float | None:
+        """Put to sleep who was not held for long enough. Returns seconds until the next one's time; None: nobody's."""
+        if self._idle_s is None:
+            return None
+        with self._changed:
+            now_s = self._clock()
+            left_s = {e: e.last_used_s + self._idle_s - now_s for e in self._entries.values() if e.idle}
+            due = [e for e, left in left_s.items() if left <= 0]
+            for entry in due:
+                entry.leaving = True
+        for entry in due:
+            self._put_to_sleep(entry)
+        return min((left for left in left_s.values() if left > 0), default=None)
+
+    def close(self) -> None:
+        """Put every model to sleep, held or not; who waits for a model or a window gets an EngineError. Idempotent."""
+        with self._changed:
+            self._closed = True
+            entries = [e for e in self._all() if not e.leaving]
+            for entry in entries:
+                if entry.awake is None and not entry.load.done():
+                    entry.load.set_exception(EngineError(CLOSED))
+                entry.leaving = True
+            self._changed.notify_all()
+        for entry in entries:
+            if entry.awake is not None:
+                self._put_to_sleep(entry)
+        if self._keeper is not None and self._keeper is not threading.current_thread():
+            self._keeper.join()
+
+    def __enter__(self) -> Pool[M]:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # --- what is there ----------------------------------------------------------------------------------------------
+
+    @property
+    def awake(self) -> tuple[M, ...]:
+        """The models that are awake."""
+        with self._changed:
+            return tuple(e.awake.model for e in self._entries.values() if e.awake is not None and not e.leaving)
+
+    def check(self) -> None:
+        """Raise AssertionError if a permit or room has leaked."""
+        with self._changed:
+            for entry in self._all():
+                assert entry.n_held >= 0, f"{entry.key} was given back more often than held"
+                assert entry.awake is not None or entry.n_held, f"{entry.key} is being loaded, but nobody waits"
+            for device in {d for e in self._all() if e.model is not None for d in e.model.devices}:
+                used = sum(e.bytes_on(device) for e in self._all())
+                assert self._budget_bytes is None or used <= self._budget_bytes, f"{used} bytes in use on {device}"
+
+    def _all(self) -> list[_Entry[M]]:
+        return [*self._entries.values(), *self._dead]
+
+    def _fits(self, model: M, beside: list[_Entry[M]]) -> bool:
+        if self._budget_bytes is None:
+            return True
+        return all(
+            model.n_bytes + sum(e.bytes_on(device) for e in beside) <= self._budget_bytes for device in model.devices
+        )
+
+    def _put_to_sleep(self, entry: _Entry[M]) -> None:
+        """Close its loops and give its memory back; only then is its room free. It is leaving, or out of the table."""
+        awake = entry.awake
+        assert awake is not None, "who sleeps is not put to sleep"
+        awake.loops.close()
+        model = awake.model
+        entry.awake = awake = None
+        model.put_away()
+        with self._changed:
+            self._forget(entry)
+        log.info("%s sleeps", model.name)
+
+    def _forget(self, entry: _Entry[M]) -> None:
+        if self._entries.get(entry.key) is entry:
+            del self._entries[entry.key]
+        elif entry in self._dead:
+            self._dead.remove(entry)
+        self._changed.notify_all()
+
+    def _keep(self) -> None:
+        """The keeper's thread: sweep, and sleep until somebody's time may come."""
+        while True:
+            left_s = self.sweep()
+            with self._changed:
+                if self._closed:
+                    return
+                # who became idle since the sweep has told nobody, and is looked at after idle_s at the latest
+                self._changed.wait(self._idle_s if left_s is None else left_s)
+
+
+def _gb(n_bytes: int) -> str:
+    return f"{n_bytes / 1e9:.2f} GB"
