@@ -7,7 +7,7 @@ in order of time, as soon as all before it is known.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -21,30 +21,44 @@ from sottovoce.flow.spans import Stretch, stretches
 from sottovoce.text.formats import Dropped, Transcript
 from sottovoce.types import SAMPLE_RATE, Options, Segment, Sound, Window
 
+Hear = Callable[[np.ndarray], Iterable[np.ndarray]]
 N_IN_FLIGHT = 20  # windows; the default: those that fill Config.rows, and a few that wait for them
 
 
 def transcribe(
-    samples: np.ndarray, options: Options, checkpoint: Checkpoint, flow_id: str, n_in_flight: int = N_IN_FLIGHT
+    samples: np.ndarray,
+    options: Options,
+    checkpoint: Checkpoint,
+    flow_id: str,
+    n_in_flight: int = N_IN_FLIGHT,
+    hear: Hear = vad.blocks,
 ) -> Flow:
     """A flow that transcribes (N,) float32 samples at 16 kHz.
 
     flow_id: unique among the flows of an engine; keys of its windows begin with it. n_in_flight: windows at once.
+    hear: how probable speech is in the frames of samples, block by block.
     Raises OptionError, at the first step, if the checkpoint cannot do what is asked.
     """
-    return (yield from _Parallel(samples, options, checkpoint, flow_id, n_in_flight).run())
+    return (yield from _Parallel(samples, options, checkpoint, flow_id, n_in_flight, hear).run())
 
 
 class _Parallel:
     """State of one recording. Windows are numbered in order of time; readings are those that await their turn."""
 
     def __init__(
-        self, samples: np.ndarray, options: Options, checkpoint: Checkpoint, flow_id: str, n_in_flight: int
+        self,
+        samples: np.ndarray,
+        options: Options,
+        checkpoint: Checkpoint,
+        flow_id: str,
+        n_in_flight: int,
+        hear: Hear,
     ) -> None:
         self.samples = samples
         self.options = options
         self.checkpoint = checkpoint
         self.n_in_flight = n_in_flight
+        self.hear = hear
         self.asker = Asker(flow_id)
         self.peak = mel.peak(samples, checkpoint.n_mels)
         self.plan = self._stretches()
@@ -83,7 +97,7 @@ class _Parallel:
             start = min(round(start_s * mel.FRAMES_PER_S) * mel.HOP, len(self.samples))
             end = len(self.samples) if end_s is None else round(end_s * mel.FRAMES_PER_S) * mel.HOP
             clip = self.samples[start:end]
-            for stretch in stretches(vad.blocks(clip), clip, longest):
+            for stretch in stretches(self.hear(clip), clip, longest):
                 yield stretch.moved(start)
 
     def _next(self) -> Stretch | None:

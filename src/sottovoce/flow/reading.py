@@ -74,10 +74,11 @@ class Reader:
             if parts.badness < badness(found):
                 return parts
         segments = self._segments(tokenizer, decoded, stretch)
+        placed = segments
         if o.word_timestamps and segments:
-            segments = yield from self._place(tokenizer, segments, sound, stretch)
-        reading = yield from self._fill(segments, stretch, depth)
-        return replace(reading, badness=badness(found))
+            placed = yield from self._place(tokenizer, segments, sound, stretch)
+        reading = yield from self._fill(segments, placed, stretch, depth)
+        return replace(reading, badness=badness(found), segments=tuple(_inside(reading.segments, stretch)))
 
     def _decode(
         self, tokenizer: Tokenizer, stretch: Stretch, sound: tuple[str, Sound], context: Sequence[int]
@@ -153,15 +154,17 @@ class Reader:
 
     # --- holes ------------------------------------------------------------------------------------------------------
 
-    def _fill(self, segments: Sequence[Segment], stretch: Stretch, depth: int) -> Steps:
-        """Read speech between the segments again, by itself; what stays without words is dropped aloud."""
+    def _fill(self, segments: Sequence[Segment], placed: Sequence[Segment], stretch: Stretch, depth: int) -> Steps:
+        """Read speech between the segments again, by itself; what stays without words is dropped aloud.
+
+        placed: the same segments with their words, if any: those are kept; where they are does not say what is read.
+        """
         if not segments:
             return _nothing(stretch, "no words")
         kept: list[Segment] = []
         dropped: list[Dropped] = []
-        for before, after in zip([None, *segments], [*segments, None], strict=True):
-            if before is not None:
-                kept.append(before)
+        for i, (before, after) in enumerate(zip([None, *segments], [*segments, None], strict=True)):
+            kept += placed[max(0, i - 1) : i]
             hole = _hole(stretch, before, after)
             if _speech_s(hole) < HOLE_S or depth >= DEEPEST:
                 dropped += _lines(hole, "no words")
@@ -230,6 +233,8 @@ def _inside(segments: Sequence[Segment], stretch: Stretch) -> list[Segment]:
     first_s, last_s = stretch.start / SAMPLE_RATE, stretch.end / SAMPLE_RATE
     for s in segments:
         start = min(max(s.start, found[-1].end if found else first_s), last_s)
-        found.append(replace(s, start=start, end=min(max(s.end, start), last_s)))
+        end = min(max(s.end, start), last_s)
+        words = s.words and tuple(replace(w, start=max(w.start, start), end=max(w.end, start)) for w in s.words)
+        found.append(replace(s, start=start, end=end, words=words))
     following = [*[s.start for s in found[1:]], last_s]
     return [s if s.end > s.start else replace(s, end=after) for s, after in zip(found, following, strict=True)]

@@ -103,6 +103,7 @@ class _Cutter:
         sure = np.concatenate([[True], (block >= ONSET) | (block < OFFSET)])
         loud = np.concatenate([[before], block >= ONSET])
         voiced = loud[np.maximum.accumulate(np.where(sure, np.arange(len(sure)), 0))][1:]
+        voiced[max(0, -(-len(self.samples) // FRAME) - self.end) :] = False  # beyond the end nobody speaks
         n_past = max(0, min(self.at - self.base, len(self.heard) - 1))
         self.base += n_past
         self.heard = np.concatenate([self.heard[n_past:], block])
