@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from sottovoce.config import Config
     from sottovoce.errors import (
         AudioError,
+        BusyError,
         ConfigError,
         DownloadError,
         EngineError,
@@ -17,11 +18,13 @@ if TYPE_CHECKING:
     )
     from sottovoce.text.formats import Transcript
     from sottovoce.types import Options, Segment, Task, Word
+    from sottovoce.waking import open_pool
 
 __version__ = "0.1.0"
 
 _HOME = {
     "AudioError": "sottovoce.errors",
+    "BusyError": "sottovoce.errors",
     "Config": "sottovoce.config",
     "ConfigError": "sottovoce.errors",
     "DownloadError": "sottovoce.errors",
@@ -36,10 +39,12 @@ _HOME = {
     "Transcript": "sottovoce.text.formats",
     "Whisper": "sottovoce.api",
     "Word": "sottovoce.types",
+    "open_pool": "sottovoce.waking",
 }
 
 __all__ = [
     "AudioError",
+    "BusyError",
     "Config",
     "ConfigError",
     "DownloadError",
@@ -54,6 +59,7 @@ __all__ = [
     "Transcript",
     "Whisper",
     "Word",
+    "open_pool",
 ]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import os
 import weakref
@@ -18,21 +17,18 @@ import numpy as np
 from sottovoce.audio import decode
 from sottovoce.audio.source import Source
 from sottovoce.config import Config
-from sottovoce.engine.device import OUT_OF_MEMORY, Choice, choose
+from sottovoce.engine.device import Choice
 from sottovoce.engine.engine import Engine
-from sottovoce.engine.loop import Loop
-from sottovoce.engine.rules import Vocabulary
-from sottovoce.engine.runner import Runner
-from sottovoce.errors import EngineError, OptionError
+from sottovoce.errors import OptionError
 from sottovoce.flow import longform, parallel
 from sottovoce.flow.drive import Done, adrive, drive, drive_all
 from sottovoce.flow.protocol import Event, Flow, Heard, Known, Opened
-from sottovoce.model import hub, weights
+from sottovoce.model.whisper import Whisper as Network
 from sottovoce.text.formats import Transcript
 from sottovoce.text.languages import language_code
 from sottovoce.text.tokenizer import Tokenizer
-from sottovoce.threads import n_threads, one_thread
 from sottovoce.types import SAMPLE_RATE, Answer, Encode, Lane, Manner, Options, Segment, Sound, Strategy, Task, Window
+from sottovoce.waking import Found, Pool, hold
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +45,7 @@ class Whisper:
         print(model.transcribe("talk.mp3").text)
 
     Calls may come from several threads; their windows share one batch. `close()` (or leaving a `with` block) gives the
-    memory back.
+    memory back; where several share a pool, the pool decides when (`open_pool`).
     """
 
     def __init__(
@@ -62,6 +58,8 @@ class Whisper:
         threads: int | None = None,
         config: Config | None = None,
         on_download: Callable[[int, int, str], None] | None = None,
+        pool: Pool[Found] | None = None,
+        timeout_s: float = 0.0,
     ) -> None:
         """Load a model, from this disk or from the first source that serves it.
 
@@ -69,36 +67,24 @@ class Whisper:
         device: auto, cpu, cuda, cuda:N, mps. compute: auto, float32, bfloat16, float16.
         threads: CPU threads; 0: as many as this process may use. What is None comes from `config`, or its defaults.
         on_download(n_done_bytes, n_all_bytes, source) is called while files are fetched; n_all_bytes: 0 if unknown.
-        Raises ModelError (DownloadError), ConfigError.
+        pool: where the model is awake already, or is loaded to stay; it is held there until `close()`. None: its own.
+        timeout_s: how long to wait until a full pool has room.
+        Raises ModelError (DownloadError), ConfigError, EngineError (BusyError: the pool is full of models in use).
         """
         given = {"model": None if model is None else os.fspath(model), "device": device, "compute": compute}
         self.config = (config or Config()).with_(**given, revision=revision, threads=threads)
-        self.choice: Choice = choose(self.config.device, self.config.compute)
-        log.info("computing on %s", self.choice.reason)
-        self.files = hub.fetch(self.config.model, self.config, on_download)
-        card = self.files.card
-        self.dims = weights.dims_of(self.files.path)
-        self._tokenizer = t = Tokenizer(self.dims.n_vocab)
-        vocabulary = Vocabulary(self.dims.n_vocab, t.eot, t.timestamp_begin, t.no_timestamps, t.no_speech)
-        try:
-            with one_thread():  # only the engine's own thread has a pool of workers
-                # for surfaces that speak torch; the engine decodes with it, so it is to be read only
-                self.network = weights.load(
-                    self.files.path,
-                    device=self.choice.device,
-                    dtype=self.choice.dtype,
-                    alignment_heads=card.alignment_heads if card else None,
-                )
-                runner = Runner(self.network, vocabulary, self.config.rows, self.config.threads or n_threads())
-        except OUT_OF_MEMORY as e:
-            raise EngineError(
-                f"{self.config.model} in {self.compute} with {self.config.rows} rows was asked for, more than "
-                f"{self.device} has memory for; pass fewer --rows, a smaller model, or --device cpu"
-            ) from e
-        self._loop = Loop(Engine(runner, t.sot, self.config.encode_windows))
-        self._checkpoint = longform.Checkpoint(self.dims.n_mels, self.dims.n_vocab, self.dims.n_text_ctx)
-        self._numbers = itertools.count()
-        self._close = weakref.finalize(self, self._loop.close)
+        own = pool is None
+        pool = Pool(idle_s=0.0) if pool is None else pool
+        self._permit = hold(
+            pool, self.config, proves=False if own else None, timeout_s=timeout_s, on_download=on_download
+        )
+        found = self._permit.model
+        self.choice: Choice = found.choice
+        self.files = found.files
+        self.dims = found.dims
+        self._tokenizer = found.tokenizer
+        self._checkpoint = found.checkpoint
+        self._close = weakref.finalize(self, self._permit.release)
 
     # --- what it is -------------------------------------------------------------------------------------------------
 
@@ -125,10 +111,19 @@ class Whisper:
         """Codes of the languages that the model was trained on."""
         return self._tokenizer.language_codes if self.is_multilingual else ("en",)
 
+    @property
+    def network(self) -> Network:
+        """The network, for surfaces that speak torch; the engine decodes with it, so it is to be read only."""
+        engine = self._permit.engines[0]
+        assert isinstance(engine, Engine)
+        return engine.runner.model
+
     def close(self) -> None:
-        """Stop the engine and give the memory back. What still waits is answered with an EngineError. Idempotent."""
+        """Stop the engine and give the memory back. What still waits is answered with an EngineError. Idempotent.
+
+        In a pool that is shared the model stays awake for others.
+        """
         self._close()
-        vars(self).pop("network", None)
 
     def __enter__(self) -> Whisper:
         return self
@@ -255,10 +250,10 @@ class Whisper:
         return Tokenizer(self.dims.n_vocab, language, task)
 
     def _mint(self) -> str:
-        return str(next(self._numbers))
+        return self._permit.mint()
 
     def _submit(self, window: Window, lane: Lane = Lane.REQUEST) -> Future[Answer]:
-        return self._loop.submit(window, lane)
+        return self._permit.submit(window, lane)
 
     def _drive(self, flow: Flow) -> Generator[Event, None, Transcript]:
         return drive(flow, self._submit)

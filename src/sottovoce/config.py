@@ -28,11 +28,16 @@ class Config:
     model_dir: str | None = _setting(None, "folder for models; default: the user's cache (~/.cache/sottovoce)")
     sources: str = _setting("folder,hub,openai,package", "where models may come from, in order, separated by commas")
     offline: bool = _setting(False, "use only what is on this disk already")
-    device: str = _setting("auto", "auto, cpu, cuda, cuda:N or mps")
+    device: str = _setting("auto", "auto, cpu, cuda, cuda:N, mps; cuda:N,M,... for several, windows to the idlest")
     compute: str = _setting("auto", "precision: auto, float32, bfloat16 or float16")
     threads: int = _setting(0, "CPU threads; 0: what OMP_NUM_THREADS says, else as many as this process may use")
     rows: int = _setting(16, "rows decoded together: windows, times the beam size of each")
     encode_windows: int = _setting(4, "windows encoded together in one step")
+    memory_gb: float = _setting(0.0, "budget of a shared pool: all models together, on each device; 0: no limit")
+    idle_s: float = _setting(0.0, "seconds until a shared pool unloads a model that nobody uses; 0: never")
+    preload: str = _setting("", "models that a shared pool loads when it opens, separated by commas")
+    pins: str = _setting("", "models that a shared pool does not unload once they are loaded, separated by commas")
+    skip_warm_up: bool = _setting(False, "do not try a model on a known clip before a shared pool serves it")
     log_level: str = _setting("warning", "debug, info, warning or error")
 
     def __post_init__(self) -> None:
@@ -44,11 +49,14 @@ class Config:
             _one_of("sources", name.strip(), ("folder", "hub", "openai", "package"))
         kind = self.device.split(":")[0]
         _one_of("device", kind, ("auto", "cpu", "cuda", "mps"))
-        if ":" in self.device and not (kind == "cuda" and self.device.split(":", 1)[1].isdigit()):
+        numbers = self.device.partition(":")[2].split(",")
+        if ":" in self.device and not (kind == "cuda" and all(n.isdigit() for n in numbers)):
             raise ConfigError(f"device: {self.device!r} was given, cuda:N with a whole N was expected; try cuda:0")
-        for name, least in (("threads", 0), ("rows", 1), ("encode_windows", 1)):
+        if len(set(numbers)) < len(numbers):
+            raise ConfigError(f"device: {self.device!r} was given, each number once was expected; try cuda:0,1")
+        for name, least in (("threads", 0), ("rows", 1), ("encode_windows", 1), ("memory_gb", 0), ("idle_s", 0)):
             value = getattr(self, name)
-            if value < least:
+            if not value >= least:  # nor what is no number
                 raise ConfigError(f"{name}: {value} was given, {least} or more was expected; leave it out")
 
     @classmethod
@@ -90,11 +98,12 @@ def _parse(variable: str, text: str, default: Any) -> Any:
         if text.lower() not in words:
             raise ConfigError(f"{variable}: {text!r} was given, true or false was expected")
         return words[text.lower()]
-    if isinstance(default, int):
+    if isinstance(default, int | float):
+        what = "a whole number" if isinstance(default, int) else "a number"
         try:
-            return int(text)
+            return type(default)(text)
         except ValueError as e:
-            raise ConfigError(f"{variable}: {text!r} was given, a whole number was expected") from e
+            raise ConfigError(f"{variable}: {text!r} was given, {what} was expected") from e
     return text or default
 
 

@@ -27,9 +27,10 @@ LOOKS_AT = {  # room: the rooms below it that it may look at; into itself it alw
     "model": {"errors", "types", "config"},
     "flow": {"errors", "types", "config", "audio", "text"},
     "engine": {"errors", "types", "config", "threads", "model", "audio"},
-    "api": {*GROUND, "audio", "text", "model", "flow", "engine"},
-    "compat": {*GROUND, "audio", "text", "model", "flow", "engine", "api"},
-    "cli": {*GROUND, "audio", "text", "model", "flow", "engine", "api"},
+    "waking": {*GROUND, "audio", "text", "model", "flow", "engine"},
+    "api": {*GROUND, "audio", "text", "model", "flow", "engine", "waking"},
+    "compat": {*GROUND, "audio", "text", "model", "flow", "engine", "waking", "api"},
+    "cli": {*GROUND, "audio", "text", "model", "flow", "engine", "waking", "api"},
 }
 
 # External name: the rooms, or files of rooms, that may speak it. What is not named here is not a dependency.
@@ -37,7 +38,7 @@ SPEAKS = {
     "numpy": {"audio", "engine", "flow", "model", "api", "compat", "cli", "types"},
     "torch": {
         *("threads", "audio.mel", "model", "compat"),
-        *(f"engine.{name}" for name in ("align", "cache", "device", "engine", "rules", "runner", "sampler")),
+        *(f"engine.{name}" for name in ("align", "cache", "device", "engine", "memory", "rules", "runner", "sampler")),
     },
     "av": {"audio"},
     "onnxruntime": {"audio.vad"},

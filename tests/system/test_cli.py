@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from sottovoce.cli.exits import Exit
-from sottovoce.cli.selftest import SPOKEN, distance, words
+from sottovoce.text.known import SPOKEN, distance, words
 
 from ..commands import COMMAND, FAST, KNOWN, environ, run, samples, start, write_wav
 

@@ -149,7 +149,7 @@ def setting(name: str) -> Callable[[F], F]:
     shown = "" if default in (None, False) else f"  [default: {default}]"
     more: dict[str, Any] = {"is_flag": True} if isinstance(default, bool) else {}
     if not more:
-        more["type"] = _TYPES.get(name, int if isinstance(default, int) else str)
+        more["type"] = _TYPES.get(name, type(default) if isinstance(default, int | float) else str)
     return click.option(f"--{name.replace('_', '-')}", name, default=None, help=_HELP[name] + shown, **more)
 
 

@@ -9,17 +9,21 @@ import torch
 
 from sottovoce.errors import ConfigError
 
-OUT_OF_MEMORY = (torch.OutOfMemoryError, MemoryError)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Where and how precisely to compute, and why."""
+    """Where and how precisely to compute, and why. devices: all that compute; a model has an engine on each."""
 
-    device: torch.device
+    devices: tuple[torch.device, ...]
     dtype: torch.dtype
     reason: str
+
+    @property
+    def device(self) -> torch.device:
+        """The first of them."""
+        return self.devices[0]
 
     @property
     def compute(self) -> str:
@@ -31,7 +35,10 @@ def choose(device: str = "auto", compute: str = "auto") -> Choice:
 
     Raises ConfigError if the device is not there, or does not know the precision.
     """
-    where, why = _device(device)
+    first, *others = device.split(",")
+    where, why = _device(first)
+    kind = where.type
+    devices = (where, *(_device(f"{kind}:{index}")[0] for index in others))
     if compute == "auto":
         dtype, why_dtype = _dtype(where)
     else:
@@ -40,7 +47,8 @@ def choose(device: str = "auto", compute: str = "auto") -> Choice:
         raise ConfigError(
             "compute: float16 was given, but CPUs compute float16 slowly and with overflow; use bfloat16 or float32"
         )
-    return Choice(where, dtype, f"{where}: {why}; {str(dtype).removeprefix('torch.')}: {why_dtype}")
+    names = " and ".join(str(device) for device in devices)
+    return Choice(devices, dtype, f"{names}: {why}; {str(dtype).removeprefix('torch.')}: {why_dtype}")
 
 
 def _device(name: str) -> tuple[torch.device, str]:

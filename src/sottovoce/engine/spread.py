@@ -20,7 +20,7 @@ class Spread:
 
     def send(self, key: str, alive: Sequence[int]) -> int:
         """One of the devices that are alive, for a window of this key. Keys of one that has died move to another."""
-        place = self._place_by_key.pop(key, None)
+        place = self._place_by_key.pop(key, -1)
         if place not in alive:
             place = min(alive, key=lambda i: self._loads[i])
         self._place_by_key[key] = place

@@ -21,7 +21,7 @@ from sottovoce.model.stored import Stored, check_heads, damaged
 from sottovoce.model.transformers import CONFIG, open_transformers
 from sottovoce.model.whisper import Whisper, sinusoids
 
-__all__ = ["dims_of", "export_pt", "export_safetensors", "load"]
+__all__ = ["dims_of", "export_pt", "export_safetensors", "load", "n_weights"]
 
 POSITIONS = "encoder.positional_embedding"  # fixed, so that some files leave it out
 N_NAMED = 5  # names that a message lists before it counts the rest
@@ -53,6 +53,11 @@ def load(
 def dims_of(path: Path) -> Dims:
     """The dimensions in a file's header; no weight is read. Raises ModelError as load does."""
     return _open(path).dims
+
+
+def n_weights(dims: Dims) -> int:
+    """How many numbers a network of these dimensions holds."""
+    return sum(tensor.numel() for tensor in _empty(dims, Path()).state_dict().values())
 
 
 def _open(path: Path) -> Stored:

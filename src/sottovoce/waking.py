@@ -1,0 +1,161 @@
+"""From a name to a model that is awake: its files, what it takes, its engine, and whether its words are right.
+
+The pool (engine/pool.py) knows when to do which; here is what it does.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from importlib.resources import as_file, files
+
+from sottovoce.audio import decode
+from sottovoce.config import Config
+from sottovoce.engine import memory
+from sottovoce.engine.device import Choice, choose
+from sottovoce.engine.engine import Engine
+from sottovoce.engine.pool import Permit, Pool, Submit
+from sottovoce.engine.rules import Vocabulary
+from sottovoce.engine.runner import Runner
+from sottovoce.errors import EngineError
+from sottovoce.flow import longform
+from sottovoce.flow.drive import drive
+from sottovoce.model import hub, weights
+from sottovoce.model.dims import Dims
+from sottovoce.text import known
+from sottovoce.text.tokenizer import Tokenizer
+from sottovoce.threads import n_threads, one_thread
+from sottovoce.types import Options, Strategy
+
+__all__ = ["Found", "Permit", "Pool", "hold", "open_pool"]
+
+log = logging.getLogger(__name__)
+
+OnDownload = Callable[[int, int, str], None]
+# settings that make no other model of it
+NOT_OF_A_MODEL = ("memory_gb", "idle_s", "preload", "pins", "skip_warm_up", "log_level")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """A model on this disk, not yet loaded. proves: decode the known clip before it serves."""
+
+    config: Config
+    choice: Choice
+    files: hub.Files
+    dims: Dims
+    tokenizer: Tokenizer
+    proves: bool
+
+    @property
+    def name(self) -> str:
+        return self.config.model
+
+    @property
+    def n_bytes(self) -> int:
+        return memory.n_bytes(self.dims, self.choice.dtype, self.config.rows)
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        return tuple(str(device) for device in self.choice.devices)
+
+    @property
+    def pinned(self) -> bool:
+        return any(_same(self.name, pin) for pin in _names(self.config.pins))
+
+    @property
+    def checkpoint(self) -> longform.Checkpoint:
+        """What a flow must know of it."""
+        return longform.Checkpoint(self.dims.n_mels, self.dims.n_vocab, self.dims.n_text_ctx)
+
+    def build(self, device: str) -> Engine:
+        """Load the weights on a device, and make an engine of them. Raises ModelError, EngineError."""
+        t, config, card = self.tokenizer, self.config, self.files.card
+        vocabulary = Vocabulary(self.dims.n_vocab, t.eot, t.timestamp_begin, t.no_timestamps, t.no_speech)
+        heads = card.alignment_heads if card else None
+        try:
+            with one_thread():  # only the engine's own thread has a pool of workers
+                network = weights.load(self.files.path, device=device, dtype=self.choice.dtype, alignment_heads=heads)
+                runner = Runner(network, vocabulary, config.rows, config.threads or n_threads())
+        except Exception as e:
+            if not memory.is_out_of_memory(e):
+                raise
+            raise EngineError(
+                f"{self.name} in {self.choice.compute} with {config.rows} rows was asked for, more than {device} has "
+                "memory for; pass fewer --rows, a smaller model, or --device cpu"
+            ) from e
+        return Engine(runner, t.sot, config.encode_windows)
+
+    def prove(self, submit: Submit) -> None:
+        """Decode the known clip, if that is wanted. Raises EngineError if the words are wrong."""
+        if not self.proves:
+            return
+        with as_file(files("sottovoce.audio") / "assets" / "known.ogg") as clip:
+            samples = decode.load(clip)
+        options = Options(language="en", temperature=(0.0,), strategy=Strategy.SEQUENTIAL)
+        run = drive(longform.transcribe(samples, options, self.checkpoint, "known"), submit)
+        while True:
+            try:
+                next(run)
+            except StopIteration as end:
+                heard: str = end.value.text.strip()
+                break
+        if not known.is_right(heard):
+            raise EngineError(
+                f"{self.name} on {self.choice.reason}: the known clip was heard as {heard!r}, {known.SPOKEN!r} was "
+                "expected; run `sottovoce doctor`, or set skip_warm_up if this model need not know English"
+            )
+
+    def put_away(self) -> None:
+        memory.give_back()
+
+
+def open_pool(config: Config | None = None) -> Pool[Found]:
+    """A pool of models that several `Whisper`s share: `Whisper("base", pool=pool)`.
+
+    Of config: memory_gb, idle_s, preload, pins and skip_warm_up. What is to be preloaded is awake when this returns.
+    `close()` it (or leave its `with` block) to give the memory back.
+    Raises ModelError, ConfigError, EngineError for what cannot be preloaded.
+    """
+    config = config or Config()
+    pool: Pool[Found] = Pool(round(config.memory_gb * 1e9) or None, config.idle_s or None)
+    try:
+        for name in _names(config.preload):
+            hold(pool, config.with_(model=name)).release()
+    except BaseException:
+        pool.close()
+        raise
+    return pool
+
+
+def hold(
+    pool: Pool[Found],
+    config: Config,
+    *,
+    proves: bool | None = None,
+    timeout_s: float = 0.0,
+    on_download: OnDownload | None = None,
+) -> Permit[Found]:
+    """A permit for the model that config names, as `Pool.hold`. proves: None does as config says."""
+    proves = not config.skip_warm_up if proves is None else proves
+
+    def find() -> Found:
+        choice = choose(config.device, config.compute)
+        log.info("computing on %s", choice.reason)
+        found = hub.fetch(config.model, config, on_download)
+        dims = weights.dims_of(found.path)
+        return Found(config, choice, found, dims, Tokenizer(dims.n_vocab), proves)
+
+    card = hub.find(config.model)
+    defaults = {name: getattr(Config(), name) for name in NOT_OF_A_MODEL}
+    key = replace(config, model=card.name if card else config.model, **defaults)
+    return pool.hold(key, find, timeout_s)
+
+
+def _names(given: str) -> list[str]:
+    return [name.strip() for name in given.split(",") if name.strip()]
+
+
+def _same(a: str, b: str) -> bool:
+    return a == b or (hub.find(a) is not None and hub.find(a) is hub.find(b))
