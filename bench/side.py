@@ -19,7 +19,7 @@ from typing import Any
 from bench import busy
 
 RUNNERS = Path(__file__).with_name("peers")
-SOURCES = Path(__file__).parents[1] / "src"
+ROOT = Path(__file__).parents[1]
 
 
 class SideError(Exception):
@@ -48,7 +48,7 @@ class Side:
         env = {**os.environ, "OMP_NUM_THREADS": str(recipe.threads), **(environment or {})}
         env.pop("PYTHONPATH", None)  # our packages are not the peer's
         if recipe.ours:
-            env["PYTHONPATH"] = str(SOURCES)
+            env["PYTHONPATH"] = os.pathsep.join((str(ROOT / "src"), str(ROOT)))
         command = [recipe.python, str(RUNNERS / recipe.runner)]
         pipe = subprocess.PIPE
         self._said = tempfile.TemporaryFile()  # noqa: SIM115  (what it prints beside its answers; lives as long as we do)

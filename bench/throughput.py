@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from bench import plot, report
 from bench.data import Clip, names, read
@@ -37,14 +36,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     run = report.begun("throughput", name, args, argv, versions={}, turns=[])
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        recordings = _recordings(args, Path(folder))
-        sides = [s for s in (_started(text, args, stack, run) for text in args.sides) if s is not None]
-        score = Scorer(args.peers, Path(folder))
+        work = Path(folder)
+        recordings = _recordings(args, work)
+        sides = started(args, args.beam, stack, run)
         for recording in recordings:
-            rounds = _rounds(sides, recording, args.rounds, args.budget_s)
-            for side, turns in zip(sides, rounds[0], strict=True):
-                turns.wer = score.wer(recording.reference, rounds[1][side.recipe.name])
-                run["turns"].append(asdict(turns))
+            turns, texts = take_turns(sides, recording, args.rounds, args.budget_s)
+            score_all(args.peers, work, recording, turns, texts)
+            run["turns"] += [asdict(t) for t in turns]
             report.keep(args.out, run, section, TITLE)
     if args.out:
         draw(args.out)
@@ -84,20 +82,24 @@ def _recordings(args: argparse.Namespace, folder: Path) -> list[Recording]:
     return found
 
 
-def _started(text: str, args: argparse.Namespace, stack: ExitStack, run: dict[str, Any]) -> Side | None:
-    """A side with its model loaded; None, and a line in the results, if it cannot be had."""
-    try:
-        chosen = recipe(text, args.peers, args.model, args.beam, args.threads)
-        side = stack.enter_context(Side(chosen, dict(pair.split("=", 1) for pair in args.env)))
-        run["versions"] |= side.load()
-    except (SideError, OSError) as e:
-        say(f"{text}: left out: {e}")
-        run["turns"].append(asdict(Turns(text, "none", 0.0, error=str(e))))
-        return None
-    return side
+def started(args: argparse.Namespace, beam: int, stack: ExitStack, run: report.Run) -> list[Side]:
+    """The sides with their models loaded; one that cannot be had leaves a line in the results."""
+    found = []
+    env = dict(pair.split("=", 1) for pair in args.env)
+    for text in args.sides:
+        chosen = recipe(text, args.peers, args.model, beam, args.threads)
+        try:
+            side = stack.enter_context(Side(chosen, env))
+            run["versions"] |= side.load()
+        except (SideError, OSError) as e:
+            say(f"{text}: left out: {e}")
+            run["turns"].append(asdict(Turns(text, "none", 0.0, error=str(e))))
+        else:
+            found.append(side)
+    return found
 
 
-def _rounds(
+def take_turns(
     sides: Sequence[Side], recording: Recording, n_rounds: int, budget_s: float
 ) -> tuple[list[Turns], dict[str, str]]:
     """Every side once a round, A B C A B C. Returns the turns and what each side wrote last."""
@@ -115,7 +117,7 @@ def _rounds(
             except SideError as e:
                 mine.error = str(e)
                 continue
-            mine.seconds.append(said["seconds"])
+            mine.seconds.append(round(said["seconds"], 4))
             mine.others_cpus.append(round(side.others_cpus, 3))
             mine.peak_bytes = max(mine.peak_bytes or 0, said["peak_bytes"] or 0) or None
             texts[mine.side] = said["text"]
@@ -124,23 +126,21 @@ def _rounds(
     return turns, texts
 
 
-class Scorer:
-    """Word error rates by Whisper's own normalisation, which runs in openai-whisper's environment."""
-
-    def __init__(self, peers: Path, work: Path) -> None:
-        self.python, self.work = peers / "openai-whisper" / "bin" / "python", work
-
-    def wer(self, reference: str | None, written: str | None) -> float | None:
-        """None without a reference, without text, or without the environment."""
-        if not reference or written is None or not self.python.exists():
-            return None
-        try:
-            with Peer(str(self.python), self.work, self.work, 1) as peer:
-                want, got = peer.ask("normalise", language="en", texts=[reference, written])
-        except PeerError as e:
-            say(f"no error rate: {e}")
-            return None
-        return edits(want.split(), got.split()).rate
+def score_all(peers: Path, work: Path, recording: Recording, turns: Sequence[Turns], texts: dict[str, str]) -> None:
+    """Word error rates by Whisper's own normalisation, which runs in openai-whisper's environment, where that is."""
+    python = peers / "openai-whisper" / "bin" / "python"
+    said = [t for t in turns if t.side in texts]
+    if not recording.reference or not said or not python.exists():
+        return
+    try:
+        with Peer(str(python), work, work, 1) as peer:
+            texts_of = [recording.reference, *(texts[t.side] for t in said)]
+            want, *got = peer.ask("normalise", language="en", texts=texts_of)
+    except PeerError as e:
+        say(f"no error rate: {e}")
+        return
+    for mine, text in zip(said, got, strict=True):
+        mine.wer = edits(want.split(), text.split()).rate
 
 
 def section(run: report.Run) -> str:

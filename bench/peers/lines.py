@@ -28,9 +28,10 @@ import numpy as np
 
 
 class Side:
-    """What serve() drives. A side gives PACKAGES, load and text_of."""
+    """What serve() drives. A side gives PACKAGES, load and text_of; OWN: methods that are jobs of this side alone."""
 
     PACKAGES: tuple[str, ...] = ()
+    OWN: tuple[str, ...] = ()
 
     def load(self, **given: object) -> None:
         """Load a model and keep it."""
@@ -46,6 +47,7 @@ def serve(side: Side) -> None:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what a library prints must not stand between the answers
     jobs = {"about": _about, "load": _load, "transcribe": _transcribe, "together": _together}
+    jobs |= {name: getattr(type(side), name) for name in side.OWN}
     for line in sys.stdin:
         job = json.loads(line)
         try:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import asdict
 
 import numpy as np
+from bench.mixed import clips_beside
 from lines import Side, serve
 
 from sottovoce.api import Whisper
 from sottovoce.config import Config
-from sottovoce.types import Options
 
 
 class Sottovoce(Side):
     PACKAGES = ("sottovoce", "torch")
+    OWN = ("beside",)
 
     def load(self, model: str, threads: int, compute: str = "auto", rows: int = 0, encode_windows: int = 0) -> None:
         """rows, encode_windows: 0 leaves the default."""
@@ -21,9 +22,12 @@ class Sottovoce(Side):
         self.whisper = Whisper(model, device="cpu", compute=compute, threads=threads, config=Config().with_(**given))
 
     def text_of(self, samples: np.ndarray, **options: object) -> str:
-        known = {f.name for f in fields(Options)}
-        given = {name: value for name, value in options.items() if name != "strategy" or name in known}
-        return self.whisper.transcribe(samples, **given).text
+        return self.whisper.transcribe(samples, **options).text
+
+    def beside(self, clip: str, long: str | None, n_clips: int, every_s: float, options: dict) -> dict:
+        """A clip every every_s seconds beside a long recording, or alone: the fields of bench.mixed.Mixed."""
+        behind = np.load(long) if long else None
+        return asdict(clips_beside(self.whisper, np.load(clip), behind, n_clips, every_s, options))
 
 
 if __name__ == "__main__":
