@@ -87,6 +87,14 @@ def test_what_fits_is_one_window_with_margins() -> None:
     assert len(one.speech) == 2
 
 
+def test_a_short_recording_with_speech_is_one_window() -> None:
+    """A clip of 0.4 s lost its digit: the network hears speech late, and more to hear costs nothing."""
+    (one,) = cut(track((1.5, 0), (1, 1), (1, 0), (20, 1), (2, 0)))
+    assert (one.start, one.end) == (0, sum(len(track((s, 0))) for s in (1.5, 1, 1, 20, 2)) * FRAME)
+    (one,) = cut(track((6, 0), (1, 1), (2, 0)))
+    assert one.start > 0, "but long silence is left out"
+
+
 def test_a_long_pause_ends_a_window() -> None:
     pause_s = LONGEST_PAUSE * FRAME / 16_000
     assert len(cut(track((5, 1), (pause_s + 1, 0), (5, 1)))) == 2

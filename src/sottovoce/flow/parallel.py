@@ -17,10 +17,12 @@ from sottovoce.flow import question
 from sottovoce.flow.listen import Asker, Checkpoint, listen
 from sottovoce.flow.protocol import WAIT, Event, Flow, Got, Heard, Known, Wait
 from sottovoce.flow.reading import Reader, Reading, Steps, named_sound
-from sottovoce.flow.spans import Stretch, stretches
+from sottovoce.flow.spans import Span, Stretch, stretches
 from sottovoce.text.formats import Dropped, Transcript
 from sottovoce.types import SAMPLE_RATE, Options, Segment, Sound, Window
 
+JUDGED_FROM = SAMPLE_RATE  # samples: the detector of speech misses digits in shorter recordings
+QUIET = 1e-3  # of full scale: what stays below is no speech
 Hear = Callable[[np.ndarray], Iterable[np.ndarray]]
 N_IN_FLIGHT = 20  # windows; the default: those that fill Config.rows, and a few that wait for them
 
@@ -92,12 +94,17 @@ class _Parallel:
 
     def _stretches(self) -> Iterator[Stretch]:
         """The windows of the recording, clip by clip."""
+        found: Iterable[Stretch]
         longest = round(self.options.chunk_length * SAMPLE_RATE)
         for start_s, end_s in self.options.clips or ((0.0, None),):
             start = min(round(start_s * mel.FRAMES_PER_S) * mel.HOP, len(self.samples))
             end = len(self.samples) if end_s is None else round(end_s * mel.FRAMES_PER_S) * mel.HOP
             clip = self.samples[start:end]
-            for stretch in stretches(self.hear(clip), clip, longest):
+            if len(clip) < JUDGED_FROM:
+                found = [Stretch(0, len(clip), (Span(0, len(clip)),))] if np.abs(clip).max(initial=0) > QUIET else []
+            else:
+                found = stretches(self.hear(clip), clip, longest)
+            for stretch in found:
                 yield stretch.moved(start)
 
     def _next(self) -> Stretch | None:

@@ -6,6 +6,7 @@ Source: openai/whisper decoding.py:DecodingTask (20250625).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from sottovoce.audio.mel import HOP
 from sottovoce.text.tokenizer import Tokenizer, suppressed
@@ -75,3 +76,9 @@ def rules(o: Options, tokenizer: Tokenizer, begun: tuple[int, ...] = ()) -> Rule
         max_initial=round(limit / POSITION_S) if limit else None,
         begun=begun,
     )
+
+
+def rules_to_go_on(o: Options, tokenizer: Tokenizer) -> Rules:
+    """As `rules`, of a text that goes on behind a timestamp: a word comes first. Nobody watches its times."""
+    words_only = (*tokenizer.encode(" "), *range(tokenizer.eot, tokenizer.n_vocab))
+    return replace(rules(o, tokenizer), suppress_first=words_only, timestamps=False)

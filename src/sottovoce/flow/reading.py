@@ -24,10 +24,14 @@ from sottovoce.flow.spans import POSITION, Span, Stretch, halves
 from sottovoce.flow.words import place_words
 from sottovoce.text.formats import Dropped
 from sottovoce.text.tokenizer import Tokenizer
-from sottovoce.types import SAMPLE_RATE, Align, Aligned, Decoded, Options, Segment, Sound, Window
+from sottovoce.types import SAMPLE_RATE, Align, Aligned, Decode, Decoded, Options, Segment, Sound, Window
 
-HOLE_S = 2.0  # of speech without words; less is how far Whisper's timestamps stray
+TAIL_S = 0.4  # of speech after the last timestamp: less is how far Whisper's timestamps stray
+HOLE_S = 1.0  # of speech without words: as much is heard again in a window of its own
+MOST_GOINGS_ON = 2  # times that a window is made to go on
+LEAST_TOKENS = 16  # that must have room for going on
 LEAST_DROPPED_S = 0.5  # of speech: less is not worth a line
+SCANT_S = 1.0  # of speech: less, without a decoding that passes, is taken for a noise
 HALVED_FROM_S = 8.0  # of speech: a window that fails on all rungs is heard again in two parts
 DEEPEST = 3  # readings inside readings
 
@@ -67,12 +71,13 @@ class Reader:
             decoded, found = yield from self._decode(tokenizer, stretch, sound, ())
         if is_silence(o, decoded):
             return _nothing(stretch, "no speech")
-        if depth and found:
+        if found and (depth or _speech_s(stretch) < SCANT_S):
             return _nothing(stretch, max(found).reason)
         if not depth and badness(found) >= Fault.DENSE and _speech_s(stretch) > HALVED_FROM_S:
             parts = yield from self._read_halves(stretch)
             if parts.badness < badness(found):
                 return parts
+        decoded = yield from self._go_on(tokenizer, decoded, stretch, sound)
         segments = self._segments(tokenizer, decoded, stretch)
         placed = segments
         if o.word_timestamps and segments:
@@ -100,6 +105,40 @@ class Reader:
             return climbed.tried[-1], frozenset()
         best = min(climbed.tried, key=lambda d: (badness(wrong(d)), -d.avg_logprob))
         return best, wrong(best)
+
+    def _go_on(
+        self, tokenizer: Tokenizer, decoded: Decoded, stretch: Stretch, sound: tuple[str, Sound]
+    ) -> Generator[Window | Wait | Event, Got | None, Decoded]:
+        """Ask the model to go on where it stopped before the end of speech, as it likes to in a full window.
+
+        It is made to write after its last timestamp, from the warm slot. What it is not sure of is not taken.
+        """
+        o, n_text_ctx = self.options, self.checkpoint.n_text_ctx
+        for _ in range(MOST_GOINGS_ON):
+            segments, tokens = self._segments(tokenizer, decoded, stretch), decoded.tokens
+            if not segments or tokens[-1] < tokenizer.timestamp_begin:
+                break
+            left = _hole(stretch, segments[-1], None)
+            if _speech_s(left) < TAIL_S:
+                break
+            begun = tokens if tokens[-2] >= tokenizer.timestamp_begin else (*tokens, tokens[-1])
+            prompt, i_sot, _ = question.prompt(tokenizer, self.context, o, n_text_ctx)
+            n_left = n_text_ctx - len(prompt) - len(begun)
+            if n_left < LEAST_TOKENS:
+                break
+            search = question.search(o, 0.0, o.seed, n_text_ctx)
+            search = replace(search, max_tokens=min(search.max_tokens, n_left))
+            rules = question.rules_to_go_on(o, tokenizer)
+            more = yield from self.asker.ask(Decode((*prompt, *begun), i_sot, search, rules), *sound)
+            assert isinstance(more, Decoded)
+            times = [t for t in (begun[-1], *more.tokens) if t >= tokenizer.timestamp_begin]
+            repeats = n_repeated(segments[-1].text, tokenizer.decode(more.tokens))
+            if faults(o, tokenizer, more, _speech_s(left), "") or repeats or times != sorted(times):
+                break
+            n, n_more = len(tokens) + 1, len(more.tokens) + 1
+            mean = (decoded.avg_logprob * n + more.avg_logprob * n_more) / (n + n_more)
+            decoded = replace(decoded, tokens=begun + more.tokens, avg_logprob=mean)
+        return decoded
 
     def _read_halves(self, stretch: Stretch) -> Steps:
         """Other boundaries, other words: the stretch in two parts or three, each read by itself."""

@@ -128,6 +128,8 @@ class _Cutter:
         else:
             self.at = spans[i + 1].start if i + 1 < len(spans) else known
             spans, end = spans[: i + 1], self._pause(spans[i].end, self.at, start + self.longest)
+        if i is not None and over and self.edge == 0 and not self._spans(self.at, self.end):
+            start, end = self._whole(start, end)
         self.edge = end
         speech = (Span(max(start, s.start * FRAME), min(end, s.end * FRAME)) for s in spans)
         return Stretch(start, end, tuple(s for s in speech if s.start < s.end), in_speech=i is None)
@@ -154,6 +156,11 @@ class _Cutter:
             if worth >= best_worth:
                 best, best_worth = i, worth
         return best
+
+    def _whole(self, start: int, end: int) -> tuple[int, int]:
+        """Margins up to the ends of a recording that is one window anyway: more to hear costs nothing."""
+        n, most = len(self.samples), LONGEST_PAUSE * FRAME
+        return (0, n) if n <= self.longest and start <= most and n - end <= most else (start, end)
 
     def _pause(self, start: int, end: int, latest: int) -> int:
         """The sample at which a window ends in the pause of frames [start, end)."""
