@@ -1,14 +1,19 @@
-"""The heart: step() schedules, runs and updates. Synchronous and single-threaded; loop.py gives it a thread."""
+"""The heart: step() schedules, runs and updates. Synchronous and single-threaded; loop.py gives it a thread.
+
+Where memory does not suffice for all at once, it is done in smaller parts, until there is nothing to do; windows whose
+step was cut short begin again from their prompts. Only one that does not fit by itself fails.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 import torch
 
 from sottovoce.audio.mel import HOP, N_FFT
+from sottovoce.engine.memory import is_out_of_memory
 from sottovoce.engine.runner import SPARE_SLOTS, Runner
 from sottovoce.engine.sampler import conclude
 from sottovoce.engine.scheduler import Plan, Scheduler
@@ -28,6 +33,8 @@ class Engine:
         self.runner = runner
         self.sot = sot
         self.scheduler = Scheduler(Slots(runner.n_slots, SPARE_SLOTS), Rows(runner.n_rows), encode_windows)
+        self._most_windows = encode_windows  # encoded together, as far as memory lets them
+        self._most_rows = runner.n_rows  # decoded together, likewise
 
     @property
     def idle(self) -> bool:
@@ -73,52 +80,78 @@ class Engine:
         """One round for everybody who can run: encode, begin, one token a row. Returns what has ended."""
         plan = self.scheduler.schedule()
         outcomes = self._encode(plan)
-        started = [s for s in plan.start if s.status is Status.RUNNING]
-        outcomes += self._answer_at_once(started)
-        return outcomes + self._decode(started, plan)
+        outcomes += self._answer_at_once([s for s in plan.start if s.status is Status.RUNNING])
+        outcomes += self._decode([s for s in (*plan.start, *plan.running) if s.status is Status.RUNNING])
+        if self.idle:  # who comes next may find more memory
+            self._most_windows, self._most_rows = self.scheduler.encode_windows, self.runner.n_rows
+        return outcomes
 
     def check(self) -> None:
         """Raise AssertionError if anything has leaked."""
         self.scheduler.check()
 
     def _encode(self, plan: Plan) -> list[Outcome]:
-        cold = [s for s in plan.encode if not isinstance(s.window.ask, Encode)]
-        if not cold:
-            return []
-        try:
-            with torch.inference_mode():
-                self.runner.encode(cold)
-        except Exception as e:  # whatever the device raises, the askers are told and the slots are not trusted
-            slots = {s.slot for s in cold}
-            for slot in slots:
-                self.scheduler.slots.forget(slot)
-            return self._fail([s for s in plan.start if s.slot in slots], e)
-        return []
+        left = [s for s in plan.encode if not isinstance(s.window.ask, Encode)]
+        outcomes: list[Outcome] = []
+        while left:
+            group, left = left[: self._most_windows], left[self._most_windows :]
+            try:
+                with torch.inference_mode():
+                    self.runner.encode(group)
+            except Exception as e:  # whatever the device raises, the askers are told and the slots are not trusted
+                if is_out_of_memory(e) and len(group) > 1:
+                    self._most_windows = _half(len(group), "windows encoded", e)
+                    left = group + left
+                    continue
+                slots = {s.slot for s in group}
+                for slot in slots:
+                    self.scheduler.slots.forget(slot)
+                outcomes += self._fail([s for s in plan.start if s.slot in slots], e)
+        return outcomes
 
     def _answer_at_once(self, started: list[Sequence]) -> list[Outcome]:
         """Questions that need no token after token."""
         detect = [s for s in started if isinstance(s.window.ask, Detect)]
-        outcomes = self._finish(detect, partial(self.runner.detect, detect, self.sot)) if detect else []
+        outcomes = self._finish(detect, lambda asked: self.runner.detect(asked, self.sot)) if detect else []
         for sequence in started:
             match sequence.window.ask:
                 case Align():
-                    outcomes += self._finish([sequence], partial(_one, self.runner.align, sequence))
+                    outcomes += self._finish([sequence], _each(self.runner.align))
                 case Encode():
                     # its slot holds nothing that another window could use
                     self.scheduler.slots.forget(sequence.slot)
-                    outcomes += self._finish([sequence], partial(_one, self.runner.encoded, sequence))
+                    outcomes += self._finish([sequence], _each(self.runner.encoded))
         return outcomes
 
-    def _decode(self, started: list[Sequence], plan: Plan) -> list[Outcome]:
-        new = [s for s in started if isinstance(s.window.ask, Decode)]
-        old = sorted((s for s in plan.running if s.status is Status.RUNNING), key=lambda s: s.slot)
+    def _decode(self, running: list[Sequence]) -> list[Outcome]:
+        decoding = [s for s in running if isinstance(s.window.ask, Decode)]
+        new = [s for s in decoding if not s.n_sampled]
+        old = sorted((s for s in decoding if s.n_sampled), key=lambda s: s.slot)
+        return [outcome for part in self._parts(new + old) for outcome in self._advance(part)]
+
+    def _parts(self, sequences: list[Sequence]) -> Iterator[list[Sequence]]:
+        """As few parts as memory allows, one sequence in each at least: nearly always one part."""
+        part: list[Sequence] = []
+        n_rows = 0
+        for sequence in sequences:
+            if part and n_rows + sequence.n_rows > self._most_rows:
+                yield part
+                part, n_rows = [], 0
+            part.append(sequence)
+            n_rows += sequence.n_rows
+        if part:
+            yield part
+
+    def _advance(self, part: list[Sequence]) -> list[Outcome]:
+        """One token for each; those without any read their prompts first."""
+        new, old = [s for s in part if not s.n_sampled], [s for s in part if s.n_sampled]
         outcomes: list[Outcome] = []
         logits: list[torch.Tensor] = []
         try:
             with torch.inference_mode():
                 logits += [self.runner.prefill(new)] if new else []
         except Exception as e:  # what is wrong with a newcomer must not touch those who run
-            outcomes += self._fail(new, e)
+            outcomes += self._begin_again_or_fail(new, e)
             new = []
         everybody = new + old
         if not everybody:
@@ -128,28 +161,44 @@ class Engine:
                 logits += [self.runner.decode(old)] if old else []
                 ended = self.runner.sample(everybody, torch.cat(logits))
         except Exception as e:
-            return outcomes + self._fail(everybody, e)
+            return outcomes + self._begin_again_or_fail(everybody, e)
         for sequence in [s for s, done in zip(everybody, ended, strict=True) if done]:
-            conclude_it = partial(_one, partial(conclude, eot=self.runner.vocabulary.eot), sequence)
-            outcomes += self._finish([sequence], conclude_it)
+            outcomes += self._finish([sequence], _each(partial(conclude, eot=self.runner.vocabulary.eot)))
         return outcomes
 
-    def _finish(self, sequences: list[Sequence], run: Callable[[], Iterable[Answer]]) -> list[Outcome]:
+    def _begin_again_or_fail(self, sequences: list[Sequence], cause: Exception) -> list[Outcome]:
+        """From their prompts, for nobody knows how far a step came that ran out of memory; in smaller parts."""
+        if len(sequences) == 1 or not is_out_of_memory(cause):
+            return self._fail(sequences, cause)
+        self._most_rows = _half(sum(s.n_rows for s in sequences), "rows decoded", cause)
+        for sequence in sequences:
+            self.runner.release(sequence)
+            sequence.start()
+        return []
+
+    def _finish(self, sequences: list[Sequence], run: Callable[[list[Sequence]], Iterable[Answer]]) -> list[Outcome]:
         try:
             with torch.inference_mode():
-                answers = run()
+                answers = run(sequences)
         except Exception as e:
-            return self._fail(sequences, e)
-        for sequence in sequences:
-            self._drop(sequence)
-        return [Outcome(s, answer) for s, answer in zip(sequences, answers, strict=True)]
+            if len(sequences) == 1 or not is_out_of_memory(e):
+                return self._fail(sequences, e)
+            n = _half(len(sequences), "questions answered", e)
+        else:
+            for sequence in sequences:
+                self._drop(sequence)
+            return [Outcome(s, answer) for s, answer in zip(sequences, answers, strict=True)]
+        return self._finish(sequences[:n], run) + self._finish(sequences[n:], run)
 
     def _fail(self, sequences: list[Sequence], cause: Exception) -> list[Outcome]:
         log.error("a step failed; %d windows are answered with its error", len(sequences), exc_info=cause)
+        what = "the device failed while decoding"
+        if is_out_of_memory(cause):
+            what = "one window alone does not fit into memory; use fewer beams, a smaller model, or --device cpu"
         outcomes = []
         for sequence in sequences:
             self._drop(sequence)
-            error = EngineError(f"the device failed while decoding: {type(cause).__name__}: {cause}")
+            error = EngineError(f"{what}: {type(cause).__name__}: {cause}")
             error.__cause__ = cause
             outcomes.append(Outcome(sequence, error=error))
         return outcomes
@@ -159,8 +208,13 @@ class Engine:
         self.scheduler.finish(sequence)
 
 
-def _one(run: Callable[[Sequence], Answer], sequence: Sequence) -> list[Answer]:
-    return [run(sequence)]
+def _each(run: Callable[[Sequence], Answer]) -> Callable[[list[Sequence]], Iterable[Answer]]:
+    return lambda sequences: [run(sequence) for sequence in sequences]
+
+
+def _half(n: int, what: str, cause: Exception) -> int:
+    log.warning("out of memory with %d %s together; going on with %d (%s)", n, what, n // 2, cause)
+    return n // 2
 
 
 def _check_sound(sound: Sound, dims: Dims) -> None:
