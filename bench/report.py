@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import shlex
 import sys
 import time
@@ -44,6 +45,16 @@ def keep(out: Path | None, run: Run, section: Callable[[Run], str], title: str) 
     out.with_suffix(".md").write_text("\n".join(parts), "utf-8")
 
 
+def illustrate(out: Path | None, run: Run, svg: str) -> None:
+    """Write a run's plot beside the results; its section of the page shows it."""
+    if out is None:
+        return
+    slug = re.sub(r"[^a-z0-9]+", "-", run["name"].lower()).strip("-")
+    run["plot"] = f"{out.stem}-{slug}.svg"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    (out.parent / run["plot"]).write_text(svg, "utf-8")
+
+
 def earlier(out: Path) -> list[Run]:
     if not out.is_file():
         return []
@@ -55,4 +66,5 @@ def heading(run: Run) -> str:
     """Hardware, commit, date and command: without them a figure is not a claim."""
     about = f"{run['machine']}; commit {run['commit']}, {run['date']}; load before {run['load_before']:.1f}."
     versions = ", ".join(f"{k} {v}" for k, v in sorted(run.get("versions", {}).items()))
-    return "\n".join(part for part in (about, versions and f"{versions}.", f"\n    {run['command']}") if part)
+    shown = f"\n![{run['name']}]({run['plot']})" if "plot" in run else ""
+    return "\n".join(part for part in (about, versions and f"{versions}.", f"\n    {run['command']}", shown) if part)

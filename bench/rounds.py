@@ -43,12 +43,14 @@ class Claim:
     ratio: float
     low: float
     high: float
+    n_rounds: int
     refused: str = ""
 
     def __str__(self) -> str:
         if self.refused:
             return f"no claim: {self.refused} ({self.ratio:.2f})"
-        return f"{self.ratio:.2f} ({self.low:.2f} to {self.high:.2f})"
+        rounds = "one round" if self.n_rounds == 1 else f"{self.low:.2f} to {self.high:.2f}"
+        return f"{self.ratio:.2f} ({rounds})"
 
 
 def spread(values: Sequence[float]) -> float:
@@ -67,15 +69,13 @@ def claim(ours: Turns, theirs: Turns) -> Claim | None:
         refused = f"others used {others:.1f} CPUs"
     elif spread(ratios) > MAX_SPREAD:
         refused = f"rounds differ by {100 * spread(ratios):.0f} %"
-    elif len(ratios) == 1:
-        refused = "one round"
-    return Claim(median(ratios), min(ratios), max(ratios), refused)
+    return Claim(median(ratios), min(ratios), max(ratios), len(ratios), refused)
 
 
 def table(turns: Sequence[Turns]) -> str:
     """Markdown, one line a recording and side. The first side of a recording is the one that ratios are of."""
     lines = [
-        "| recording | side | x real time | seconds (spread) | the first side is faster by | WER | peak memory |",
+        "| recording | side | x real time | seconds (spread in rounds) | first side faster by | WER | peak memory |",
         "|---|---|---|---|---|---|---|",
     ]
     first: dict[str, Turns] = {}
@@ -89,7 +89,7 @@ def table(turns: Sequence[Turns]) -> str:
             f"{t.recording} ({t.audio_s:.0f} s)",
             t.side,
             f"{t.speed:.1f}",
-            f"{median(t.seconds):.2f} ({100 * t.spread:.0f} %, {len(t.seconds)} rounds)",
+            f"{median(t.seconds):.2f} ({100 * t.spread:.0f} % in {len(t.seconds)})",
             str(found) if found else "",
             "-" if t.wer is None else f"{100 * t.wer:.2f} %",
             "-" if t.peak_bytes is None else f"{t.peak_bytes / 2**20:.0f} MiB",

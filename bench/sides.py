@@ -13,6 +13,7 @@ from typing import Any
 from bench.side import Recipe
 
 TIMED = {"language": "en"}  # given to all, so that nobody detects it
+OF_LOADING = frozenset(("threads", "compute", "rows", "encode_windows"))  # other settings are of a recording
 HERE = sys.executable
 
 
@@ -32,7 +33,7 @@ def recipe(text: str, peers: Path, model: str, beam: int, threads: int) -> Recip
         key, found, value = setting.partition("=")
         if not found:
             raise SystemExit(f"{text!r}: {setting!r} was given, NAME=VALUE was expected")
-        (options if key in options else load)[key] = typed(value)
+        (load if key in OF_LOADING else options)[key] = typed(value)
     python = str(peers / environment / "bin" / "python") if environment else HERE
     return Recipe(text, python, runner, int(load["threads"]), load, options, ours=not environment)
 

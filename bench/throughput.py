@@ -43,9 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             turns, texts = take_turns(sides, recording, args.rounds, args.budget_s)
             score_all(args.peers, work, recording, turns, texts)
             run["turns"] += [asdict(t) for t in turns]
+            report.illustrate(args.out, run, draw(run))
             report.keep(args.out, run, section, TITLE)
-    if args.out:
-        draw(args.out)
     print(section(run))
     return 1 if any(t["error"] for t in run["turns"]) else 0
 
@@ -147,15 +146,10 @@ def section(run: report.Run) -> str:
     return table([Turns(**t) for t in run["turns"]])
 
 
-def draw(out: Path) -> None:
-    """One chart of every run: sides by recording."""
-    bars = [
-        plot.Bar(f"{r['name']}: {t.recording}", t.side, t.speed)
-        for r in report.earlier(out)
-        for t in (Turns(**t) for t in r["turns"])
-        if t.seconds
-    ]
-    out.with_suffix(".svg").write_text(plot.bars("Times real time", bars), "utf-8")
+def draw(run: report.Run) -> str:
+    turns = [Turns(**t) for t in run["turns"]]
+    bars = [plot.Bar(f"{t.recording} ({t.audio_s:.0f} s)", t.side, t.speed) for t in turns if t.seconds]
+    return plot.bars(f"Times real time: {run['name']}", bars)
 
 
 def say(text: str) -> None:

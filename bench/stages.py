@@ -1,0 +1,139 @@
+"""How long each stage of the engine takes, through the methods by which the engine itself runs them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
+from typing import TypeVar
+
+import numpy as np
+import torch
+from bench.rates import fastest, wait
+
+from sottovoce.audio import mel
+from sottovoce.config import Config
+from sottovoce.engine.rules import Vocabulary
+from sottovoce.engine.runner import Runner
+from sottovoce.engine.sequence import Sequence
+from sottovoce.model import catalogue, hub, weights
+from sottovoce.model.whisper import Whisper
+from sottovoce.text.tokenizer import Tokenizer
+from sottovoce.types import Decode, Rules, Sound, Window
+
+T = TypeVar("T")
+FIRST_STEPS = 4  # not counted: they find their memory
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Seconds: mel, encoder and cross of all windows together, prefill, decode and sample of all rows, a step each.
+
+    decode_one: a step of one row. position: of the token that an average step decoded.
+    """
+
+    mel: float
+    encoder: float
+    cross: float
+    prefill: float
+    decode: float
+    sample: float
+    decode_one: float
+    position: float
+
+
+@dataclass(frozen=True, slots=True)
+class Bed:
+    """A runner, and what it is asked. n_windows are encoded together, n_rows decoded together."""
+
+    runner: Runner
+    tokenizer: Tokenizer
+    n_windows: int
+    n_rows: int
+
+    @property
+    def prompt(self) -> tuple[int, ...]:
+        """A prompt of n ids, as long as one without previous text is."""
+        t = self.tokenizer
+        return tuple(t.sot_sequence)
+
+    def sequences(self, n: int) -> list[Sequence]:
+        """n windows of noise, each in a slot and a row of its own, that never end."""
+        t = self.tokenizer
+        draw = np.random.default_rng(0)
+        found = []
+        for i in range(n):
+            samples = draw.normal(0, 0.05, mel.N_SAMPLES + mel.MARGIN).astype(np.float32)
+            ask = Decode(self.prompt, rules=Rules(suppress=(t.eot,), timestamps=False))
+            sequence = Sequence(Window(str(i), Sound(samples, n_frames=mel.N_FRAMES), ask), slot=i, rows=[i])
+            sequence.start()
+            found.append(sequence)
+        return found
+
+
+def bed(model: str, dtype: torch.dtype, device: str, n_rows: int, n_threads: int, n_windows: int, known: bool) -> Bed:
+    """known: with the checkpoint's weights; else with random ones of its dimensions, which need no file."""
+    if known:
+        files = hub.fetch(model, Config())
+        network = weights.load(files.path, device=torch.device(device), dtype=dtype)
+    else:
+        card = catalogue.find(model)
+        if card is None:
+            raise SystemExit(
+                f"{model!r} is not in the catalogue; known are {', '.join(c.name for c in catalogue.CATALOGUE)}"
+            )
+        torch.manual_seed(0)
+        network = Whisper(card.dims).to(torch.device(device), dtype)
+        torch.nn.init.normal_(network.decoder.positional_embedding, std=0.02)
+    t = Tokenizer(network.dims.n_vocab)
+    vocabulary = Vocabulary(network.dims.n_vocab, t.eot, t.timestamp_begin, t.no_timestamps, t.no_speech)
+    runner = Runner(network.eval(), vocabulary, n_rows, n_threads)
+    runner.begin()
+    return Bed(runner, t, n_windows, n_rows)
+
+
+def measure(given: Bed, n_steps: int) -> Measured:
+    """Times of every stage. n_steps: tokens decoded for each row."""
+    runner, device = given.runner, given.runner.device
+    some = given.sequences(given.n_windows)
+    sounds = [s.window.sound for s in some]
+    n_mels = runner.model.dims.n_mels
+    heard = fastest(lambda: mel.batch(sounds, n_mels, device), device)
+    features = fastest(lambda: runner.features(sounds), device)
+    encoded = fastest(lambda: runner.encode(some), device)
+    rows = given.sequences(given.n_rows)
+    with torch.inference_mode():
+        for i in range(0, given.n_rows, given.n_windows):
+            runner.encode(rows[i : i + given.n_windows])
+    prefilled = fastest(lambda: runner.prefill(rows), device)
+    decoded, sampled, position = _steps(runner, rows, n_steps)
+    decoded_one, _, _ = _steps(runner, given.sequences(1), n_steps)
+    return Measured(
+        heard, features - heard, encoded - features, prefilled, decoded, sampled, decoded_one, position
+    )  # fmt: skip
+
+
+def _steps(runner: Runner, rows: list[Sequence], n_steps: int) -> tuple[float, float, float]:
+    """Median seconds of decode and of sample, and the mean position."""
+    decoded, sampled, positions = [], [], []
+    with torch.inference_mode():
+        runner.sample(rows, runner.prefill(rows))
+        for i in range(n_steps):
+            positions.append(rows[0].position)
+            seconds, logits = _timed(lambda: runner.decode(rows), runner.device)
+            decoded.append(seconds)
+            seconds, _ = _timed(lambda logits=logits: runner.sample(rows, logits), runner.device)  # type: ignore[misc]
+            sampled.append(seconds)
+            if i == FIRST_STEPS:
+                decoded.clear()
+                sampled.clear()
+    return median(decoded), median(sampled), sum(positions) / len(positions)
+
+
+def _timed(work: Callable[[], T], device: torch.device) -> tuple[float, T]:
+    wait(device)
+    began = time.perf_counter()
+    found = work()
+    wait(device)
+    return time.perf_counter() - began, found
