@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
+from sottovoce.api import Request
 from sottovoce.audio.vad import FRAME
 from sottovoce.errors import OptionError
 from sottovoce.flow.listen import Checkpoint
 from sottovoce.flow.parallel import transcribe
 from sottovoce.flow.protocol import WAIT, Got, Known
 from sottovoce.text.tokenizer import Tokenizer
-from sottovoce.types import Align, Aligned, Answer, Decode, Decoded, Detect, Detected, Options, Window
+from sottovoce.types import Align, Aligned, Answer, Decode, Decoded, Detect, Detected, Options, Strategy, Window
 from tests.null.flows import Played, play
 
 N_VOCAB = 51865
@@ -302,6 +304,21 @@ def test_the_initial_prompt_stands_before_every_window() -> None:
     assert [T.decode(a.prompt[: a.i_sot]) for a in asks] == ["<|startofprev|> Ada"] * 2
 
 
+def test_a_window_in_another_script_is_read_again_with_the_text_before_it() -> None:
+    """Chinese that came out half simplified, half traditional: its windows do not know each other."""
+
+    def answer(window: Window) -> Decoded:
+        assert isinstance(window.ask, Decode)
+        start, size = at(window)
+        simplified = start < 30 or window.ask.i_sot > 0
+        return said(0.0, ("这个时候我们来说话, " if simplified else "這個時候我們來說話, ") + str(start) * 4, size)
+
+    played = run([(0, 10), (36, 46)], answer, language="zh")
+    assert "這" not in played.transcript.text and played.transcript.text.count("这") == 2
+    asks = [w.ask for w in played.windows if isinstance(w.ask, Decode)]
+    assert len(asks) == 3 and "这个时候" in T.decode(asks[2].prompt[: asks[2].i_sot])
+
+
 def test_clips_are_transcribed_and_nothing_else() -> None:
     played = run([(0, 60)], full, clips=((10.0, 20.0), (50.0, None)))
     assert [at(w) for w in played.windows] == [(10.0, 10.0), (50.0, 10.0)]
@@ -327,3 +344,13 @@ def test_an_english_model_refuses_other_languages_aloud() -> None:
     flow = transcribe(np.zeros(16_000, np.float32), Options(language="de"), Checkpoint(80, 51864), "f")
     with pytest.raises(OptionError, match="English only"):
         next(flow)
+
+
+@pytest.mark.parametrize("given", ["parallel", Strategy.PARALLEL, None])
+def test_a_strategy_goes_by_its_name(given: Any) -> None:
+    assert Request.of({"strategy": given}).options.chosen_strategy is Strategy.PARALLEL
+
+
+def test_another_strategy_is_refused() -> None:
+    with pytest.raises(OptionError, match="parallel or sequential was expected"):
+        Request.of({"strategy": "batched"})

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sottovoce.errors import OptionError, OutputError
-from sottovoce.text.formats import FORMATS, Layout, Transcript, compression_ratio, format_timestamp
+from sottovoce.text.formats import FORMATS, Dropped, Layout, Transcript, compression_ratio, format_timestamp
 from sottovoce.types import Segment, Word
 
 
@@ -57,6 +57,16 @@ def test_json_has_the_references_keys_in_order() -> None:
         '"compression_ratio": 1.25, "no_speech_prob": 0.125}], "language": "en"}'
     )
     assert list(said("Hello").to_dict()["segments"][0])[-1] == "words"
+
+
+def test_json_names_what_was_dropped_where_speech_was_looked_for() -> None:
+    transcript = replace(TWO, coverage=0.75, dropped=(Dropped(1.0, 2.5, "no words"),))
+    written = transcript.to_dict()
+    assert list(written) == ["text", "segments", "language", "coverage", "dropped"]
+    assert written["dropped"] == [{"start": 1.0, "end": 2.5, "reason": "no words"}]
+    read = Transcript.from_dict(written)
+    assert (read.coverage, read.dropped) == (transcript.coverage, transcript.dropped)
+    assert Transcript.from_dict(TWO.to_dict()).coverage is None
 
 
 def test_a_width_folds_and_keeps_segments_apart() -> None:

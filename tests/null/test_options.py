@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sottovoce.errors import OptionError
-from sottovoce.types import Options
+from sottovoce.types import Options, Strategy
 
 
 @pytest.mark.parametrize(
@@ -57,3 +57,19 @@ def test_a_wrong_value_is_refused_with_what_to_do(given: dict[str, Any]) -> None
 )
 def test_what_the_reference_accepts_is_accepted(given: dict[str, Any]) -> None:
     Options(**given)
+
+
+SEQUENTIAL_ONLY = [{"condition_on_previous_text": True}, {"hallucination_silence_threshold": 2.0}]
+
+
+@pytest.mark.parametrize("given", SEQUENTIAL_ONLY)
+def test_what_only_the_sequential_strategy_can_honour_chooses_it(given: dict[str, Any]) -> None:
+    assert Options(**given).chosen_strategy is Strategy.SEQUENTIAL
+    with pytest.raises(OptionError, match="strategy='sequential'"):
+        Options(strategy=Strategy.PARALLEL, **given)
+
+
+def test_windows_are_decoded_together_unless_asked_otherwise() -> None:
+    assert Options().chosen_strategy is Strategy.PARALLEL
+    assert Options(condition_on_previous_text=False, carry_initial_prompt=True).chosen_strategy is Strategy.PARALLEL
+    assert Options(strategy=Strategy.SEQUENTIAL).chosen_strategy is Strategy.SEQUENTIAL

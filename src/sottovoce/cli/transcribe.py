@@ -69,8 +69,8 @@ def _maybe(name: str, kind: type[int] | type[float], default: float | None, help
 # --- how it is decoded
 @click.option(
     "--strategy", type=click.Choice([s.value for s in Strategy]), default=None,
-    help="parallel: speech is found first, and cut in pauses into windows that are decoded together; sequential: window "
-    "after window, as whisper does. Parallel, unless a flag is set that only the sequential one can honour: "
+    help="parallel: speech is found first, and cut in pauses into windows that are decoded together; sequential: "
+    "window after window, as whisper does. Parallel, unless a flag is set that only the sequential one can honour: "
     "--condition-on-previous-text True, --hallucination-silence-threshold",
 )  # fmt: skip
 @click.option("--temperature", type=float, default=0.0, show_default=True, help="of sampling; 0: the most probable")

@@ -103,12 +103,14 @@ class Run:
         if transcript.language_probability < 1:
             language += f" ({transcript.language_probability:.0%} sure)"
         recording = self.recordings[i]
+        lost_s = sum(d.end - d.start for d in transcript.dropped)
+        lost = f", {lost_s:.1f} s of speech without words" if lost_s else ""
         where = ""
         if self.job.formats:
             suffixes = ",".join(self.job.formats)
             stem = self.job.output_dir / recording.stem
             where = f" -> {stem}.{suffixes}" if len(self.job.formats) == 1 else f" -> {stem}.{{{suffixes}}}"
-        return f"{recording.name}: {hms(transcript.duration)}, {language}{where}"
+        return f"{recording.name}: {hms(transcript.duration)}, {language}{lost}{where}"
 
     # --- text -------------------------------------------------------------------------------------------------------
 

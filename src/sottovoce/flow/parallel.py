@@ -17,12 +17,14 @@ from sottovoce.flow import question
 from sottovoce.flow.listen import Asker, Checkpoint, listen
 from sottovoce.flow.protocol import WAIT, Event, Flow, Got, Heard, Known, Wait
 from sottovoce.flow.reading import Reader, Reading, Steps, named_sound
+from sottovoce.flow.script import CHINESE, Script, script_of
 from sottovoce.flow.spans import Span, Stretch, stretches
 from sottovoce.text.formats import Dropped, Transcript
 from sottovoce.types import SAMPLE_RATE, Options, Segment, Sound, Window
 
 JUDGED_FROM = SAMPLE_RATE  # samples: the detector of speech misses digits in shorter recordings
 QUIET = 1e-3  # of full scale: what stays below is no speech
+N_BEFORE = 2  # segments that a window gets as context which was written in another script
 Hear = Callable[[np.ndarray], Iterable[np.ndarray]]
 N_IN_FLIGHT = 20  # windows; the default: those that fill Config.rows, and a few that wait for them
 
@@ -69,6 +71,8 @@ class _Parallel:
         self.in_flight: dict[Window, tuple[int, Steps]] = {}
         self.readings: dict[int, Reading] = {}
         self.n_known = 0
+        self.script: Script | None = None  # of what is known
+        self.strayed: Reading | None = None  # the next one, as it was before it was read again
         self.segments: list[Segment] = []
         self.dropped: list[Dropped] = []
         self.speech_s = self.covered_s = 0.0
@@ -88,7 +92,7 @@ class _Parallel:
             got = yield WAIT
             assert got is not None, "a driver answers WAIT with Got"
             yield from self._step(*self.in_flight.pop(got.window), got)
-            yield from self._tell()
+            yield from self._tell(reader)
         yield Known((), len(self.samples) / SAMPLE_RATE)
         return self._transcript(heard)
 
@@ -130,16 +134,31 @@ class _Parallel:
         except StopIteration as end:
             self.readings[i] = end.value
 
-    def _tell(self) -> Iterator[Event]:
+    def _tell(self, reader: Reader) -> Generator[Window | Wait | Event, Got | None, None]:
         """What has become final: the readings up to the first one that is still being asked about."""
         while self.n_known in self.readings:
             reading, stretch = self.readings.pop(self.n_known), self.asked[self.n_known]
+            if reader.tokenizer.language in CHINESE and self._strays(reading):
+                self.strayed = reading
+                known = [t for s in self.segments[-N_BEFORE:] for t in s.tokens if t < reader.tokenizer.eot]
+                again = replace(reader, context=[*reader.context, *known])
+                yield from self._step(self.n_known, again.read(stretch), None)
+                return
+            if self.strayed is not None and script_of(reading.text) is not self.script:
+                reading = self.strayed
+            self.strayed = None
+            self.script = self.script or script_of(reading.text)
             self.n_known += 1
             final = tuple(replace(s, id=i) for i, s in enumerate(reading.segments, start=len(self.segments)))
             self.segments += final
             self.dropped += reading.dropped
             self._measure(stretch, final)
             yield Known(final, stretch.end / SAMPLE_RATE)
+
+    def _strays(self, reading: Reading) -> bool:
+        """Is its script another one than that of what stands before it, which will be its context?"""
+        found = script_of(reading.text)
+        return self.strayed is None and self.script is not None and found is not None and found is not self.script
 
     def _measure(self, stretch: Stretch, segments: tuple[Segment, ...]) -> None:
         """How much of a window's speech is in segments."""

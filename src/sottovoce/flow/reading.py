@@ -47,6 +47,10 @@ class Reading:
     badness: int = 0
     reason: str = ""
 
+    @property
+    def text(self) -> str:
+        return "".join(s.text for s in self.segments)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reader:
