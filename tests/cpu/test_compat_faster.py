@@ -251,7 +251,7 @@ def test_an_english_only_model_is_told_what_it_is_asked(
         ({"chunk_length": 31}, "chunk_length"),
         ({"beam_size": 0}, "beam_size"),
         ({"suppress_tokens": ["a"]}, "suppress_tokens"),
-        ({"clip_timestamps": "a,b"}, "clips"),
+        ({"clip_timestamps": "a,b"}, "clip_timestamps"),
         ({"vad_filter": True, "vad_parameters": {"treshold": 0.5}}, "treshold"),
         ({"vad_filter": True, "vad_parameters": {"threshold": 5}}, "threshold"),
     ],

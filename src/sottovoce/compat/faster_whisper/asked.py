@@ -62,7 +62,12 @@ def options(known: Mapping[str, Any]) -> Options:
     if values["max_initial_timestamp"] == 0:
         values["max_initial_timestamp"] = 1e-3  # ours reads 0 as no limit, theirs as <|0.00|>
     values |= {"manner": Manner.FASTER, "strategy": Strategy.SEQUENTIAL}
-    return Request.of(values).options
+    try:
+        return Request.of(values).options
+    except OptionError as e:
+        name, colon, rest = str(e).partition(":")
+        theirs = {our: their for their, our in AS_OURS.items()}
+        raise OptionError(theirs.get(name, name) + colon + rest) from e
 
 
 def reported(known: Mapping[str, Any], tokenizer: Tokenizer) -> TranscriptionOptions:

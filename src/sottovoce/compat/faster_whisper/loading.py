@@ -10,12 +10,13 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO, Any
 
 from sottovoce.api import Whisper
+from sottovoce.compat.faster_whisper import errors
 from sottovoce.compat.faster_whisper.utils import hub_config, model_name
 from sottovoce.config import Config
 from sottovoce.engine.device import choose
@@ -38,9 +39,9 @@ _COMPUTES = {
 _HONOURED = {"flash_attention", "max_queued_batches"}  # of ctranslate2; speed only, and ours to choose
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Loaded:
-    """What programs read of `WhisperModel.model`."""
+    """What programs use of `WhisperModel.model`."""
 
     is_multilingual: bool
     n_mels: int
@@ -48,6 +49,29 @@ class Loaded:
     device: str
     device_index: list[int]
     compute_type: str
+    whisper: Whisper = field(repr=False)
+    model_is_loaded: bool = True
+
+    def unload_model(self, to_cpu: bool = False) -> None:
+        """Give the memory back. The WhisperModel is of no use afterwards; make a new one."""
+        if to_cpu:
+            raise OptionError(
+                "to_cpu: True was given, but this engine keeps no second copy of the weights; leave it out, and make a "
+                "new WhisperModel when it is needed again"
+            )
+        self.whisper.close()
+        self.model_is_loaded = False
+
+    def load_model(self, keep_cache: bool = False) -> None:
+        """Nothing, if it is loaded. Raises OptionError if it is not."""
+        if not self.model_is_loaded:
+            raise OptionError("load_model was called after unload_model; make a new WhisperModel")
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(
+            f"'model' has no attribute {name!r} here: CTranslate2's own methods are not rebuilt; use transcribe and "
+            "detect_language of WhisperModel, or sottovoce.compat.openai_whisper for one window at a time"
+        )
 
 
 def load(
@@ -65,15 +89,15 @@ def load(
     more: Mapping[str, Any],
     log: logging.Logger,
 ) -> Whisper:
-    """The model. Raises OptionError or ConfigError (both ValueError), ModelError."""
+    """The model. Raises OptionError (a ValueError), and those of `errors`."""
     unknown = sorted(set(more) - _HONOURED)
     if unknown:
         raise OptionError(
             f"{unknown[0]}: {more[unknown[0]]!r} was given, but this engine has no such option; leave it out"
         )
-    where = Config(device=_where(device, device_index, log)).device
-    compute = _compute(where, compute_type, log)
-    with ExitStack() as stack:
+    with errors.of_models(), ExitStack() as stack:
+        where = Config(device=_where(device, device_index, log)).device
+        compute = _compute(where, compute_type, log)
         if files:
             name = _unpacked(files, Path(stack.enter_context(TemporaryDirectory(prefix="sottovoce-"))))
             config = Config(model=name)
@@ -93,6 +117,7 @@ def described(whisper: Whisper) -> Loaded:
         device=device.type,
         device_index=[device.index or 0],
         compute_type=whisper.compute,
+        whisper=whisper,
     )
 
 

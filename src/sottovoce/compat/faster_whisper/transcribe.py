@@ -93,7 +93,8 @@ class WhisperModel:
         compute_type: as in CTranslate2; the whole-number types are run in the nearest of ours, with a warning.
         cpu_threads 0: as many as this process may use. num_workers: calls share one batch, whatever it is.
         download_root: a folder of models; local_files_only: no network. files: a model's files by name, in memory.
-        Raises OptionError or ConfigError (both ValueError), ModelError.
+        Raises OptionError (a ValueError), DeviceNotThere (a RuntimeError and ValueError), ModelNotFound (a
+        FileNotFoundError), UnreadableModel (a RuntimeError).
         """
         self.logger: logging.Logger = get_logger()
         if num_workers < 1:
@@ -115,13 +116,20 @@ class WhisperModel:
         self._decoder = Decoder(self._whisper)
         self.model = loading.described(self._whisper)
         self.hf_tokenizer = Vocabulary(self._whisper.dims.n_vocab)
-        self.feature_extractor = FeatureExtractor(feature_size=self.model.n_mels)
+        self.feat_kwargs = {"feature_size": self.model.n_mels}
+        self.feature_extractor = FeatureExtractor(**self.feat_kwargs)
         self.input_stride = 2
         self.num_samples_per_token = self.feature_extractor.hop_length * self.input_stride
         self.frames_per_second = SAMPLE_RATE // self.feature_extractor.hop_length
         self.tokens_per_second = SAMPLE_RATE // self.num_samples_per_token
         self.time_precision = 0.02
         self.max_length = asked.N_TEXT_CTX
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(
+            f"'WhisperModel' has no attribute {name!r} here: the decoding loop of faster-whisper is not rebuilt; use "
+            "transcribe, detect_language, feature_extractor, hf_tokenizer, model"
+        )
 
     @property
     def supported_languages(self) -> list[str]:
@@ -171,7 +179,9 @@ class WhisperModel:
         """The segments of a recording, decoded as they are asked for, and what is known of it beforehand.
 
         The keywords mean what they mean in faster-whisper. vad_filter: silences are cut before decoding, unless
-        clip_timestamps is given. Raises OptionError (a ValueError), AudioError; while iterating EngineError.
+        clip_timestamps is given. max_new_tokens: so many, where the reference may stop at half of them.
+        Raises OptionError (a ValueError), MissingRecording (a FileNotFoundError), UnreadableRecording (a ValueError);
+        while iterating EngineError.
         """
         known = asked.keywords(locals(), self.model.is_multilingual, self.logger)
         options = asked.options(known)

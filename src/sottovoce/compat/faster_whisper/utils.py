@@ -7,12 +7,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from sottovoce.compat.faster_whisper import errors
 from sottovoce.config import Config
 from sottovoce.errors import OptionError
 from sottovoce.model import hub
 from sottovoce.model.hub import CATALOGUE, Files
 
 __all__ = [
+    "_MODELS",
     "available_models",
     "download_model",
     "format_timestamp",
@@ -29,6 +31,7 @@ _NAMES = (
     *("distil-large-v2", "distil-medium.en", "distil-small.en", "distil-large-v3", "distil-large-v3.5"),
     *("large-v3-turbo", "turbo"),
 )
+_MODELS = {name: card.hub_ct2 for name in _NAMES if (card := hub.find(name)) is not None}  # their repositories
 _WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "model.bin", "*.pt", "ggml*.bin")
 _COMPANIONS = ("*.json", "*.txt")
 
@@ -50,10 +53,12 @@ def download_model(
 
     Weights come in whichever form the first source serves: a folder, or one file. output_dir: a folder that gets a
     copy, and is returned.
-    Raises OptionError (a ValueError) for an unknown name or a token, ModelError if no source serves it.
+    Raises OptionError (a ValueError) for an unknown name or a token, ModelNotFound (a FileNotFoundError) if no source
+    serves it.
     """
     config = hub_config(size_or_id, cache_dir, local_files_only, revision, use_auth_token)
-    files = hub.fetch(model_name(size_or_id, revision), config)
+    with errors.of_models():
+        files = hub.fetch(model_name(size_or_id, revision), config)
     if output_dir is None:
         return str(files.path)
     _copy(files, Path(output_dir))

@@ -6,13 +6,13 @@ Source: openai/whisper audio.py (20250625).
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import torch
 
 from sottovoce.audio import decode, mel
+from sottovoce.audio.channels import load_channels
 from sottovoce.audio.mel import N_FFT, N_FRAMES, N_SAMPLES
 from sottovoce.errors import AudioError, OptionError
 from sottovoce.types import SAMPLE_RATE
@@ -49,17 +49,15 @@ class LoadError(AudioError, RuntimeError):
 
 
 def load_audio(file: str | os.PathLike[str], sr: int = SAMPLE_RATE) -> np.ndarray:
-    """(N,) float32 samples of a recording, 16 kHz mono; anything that `sottovoce.Whisper.transcribe` opens.
+    """(N,) float32 samples of a recording, mono; anything that `sottovoce.Whisper.transcribe` opens.
 
-    sr: 16000 only. Raises LoadError.
+    sr: their rate in Hz; models know 16000 only. Raises LoadError (a RuntimeError).
     """
-    if sr != SAMPLE_RATE:
-        raise OptionError(
-            f"sr: {sr} was given, {SAMPLE_RATE} was expected, the only rate the models know; leave it out and resample "
-            "the result if something else needs another rate"
-        )
     try:
-        return decode.load(file)
+        if sr == SAMPLE_RATE:
+            return decode.load(file)
+        mono: np.ndarray = load_channels(file, 1, sr)[0]
+        return mono
     except AudioError as e:
         raise LoadError(f"Failed to load audio: {e}") from e
 
@@ -84,10 +82,24 @@ def log_mel_spectrogram(
     """(..., n_mels, frames) float32 of a file or of (..., N) samples at 16 kHz.
 
     padding: zeros to append, in samples. device: where it is computed, and stays.
+    Raises LoadError (a RuntimeError), also for samples that are too few or whole numbers, TypeError for what is none.
     """
     _check_bins(n_mels)
-    samples = load_audio(audio) if isinstance(audio, str | Path | os.PathLike) else audio
-    return mel.log_mel(samples, n_mels, padding, device)
+    samples = load_audio(audio) if isinstance(audio, str | os.PathLike) else audio
+    check_kind(samples)
+    try:
+        return mel.log_mel(samples, n_mels, padding, device)
+    except AudioError as e:
+        raise LoadError(str(e)) from e
+
+
+def check_kind(samples: object) -> None:
+    """Raise TypeError, as the reference does, for what is neither an array nor a tensor."""
+    if not isinstance(samples, np.ndarray | torch.Tensor):
+        raise TypeError(
+            f"{type(samples).__name__} was given, a path or samples as np.ndarray or torch.Tensor were expected; "
+            "np.asarray(samples, np.float32) makes them of a list of numbers"
+        )
 
 
 def _check_bins(n_mels: int) -> None:

@@ -134,7 +134,11 @@ def engine_options(o: DecodingOptions) -> Options:
         "max_initial_timestamp": o.max_initial_timestamp,
         "strategy": Strategy.SEQUENTIAL,
     }
-    return api.Request.of(given).options
+    try:
+        return api.Request.of(given).options
+    except OptionError as e:
+        name, colon, rest = str(e).partition(":")
+        raise OptionError(("sample_len" if name == "max_tokens" else name) + colon + rest) from e
 
 
 def verify(o: DecodingOptions) -> None:

@@ -17,24 +17,27 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from sottovoce import api
 from sottovoce.compat.openai_whisper.decoding import HALF_ON_CPU, decode, detect_language, encoded
+from sottovoce.compat.openai_whisper.published import Bar, available_models
 from sottovoce.compat.openai_whisper.transcribe import transcribe
 from sottovoce.config import Config
 from sottovoce.engine.device import choose
 from sottovoce.errors import ConfigError, DownloadError, ModelError, OptionError
-from sottovoce.model.hub import CATALOGUE
 from sottovoce.model.whisper import Whisper as Network
 
-__all__ = ["ModelDimensions", "ModelNotFound", "Whisper", "available_models", "load_model"]
+__all__ = ["DeviceNotThere", "ModelDimensions", "ModelNotFound", "Whisper", "load_model"]
 
 DTYPES = (torch.float32, torch.float16)
 
 
 class ModelNotFound(ModelError, RuntimeError):
     """No such model; the reference raises RuntimeError, and programs catch it."""
+
+
+class DeviceNotThere(ConfigError, RuntimeError):
+    """The device cannot be had; the reference raises RuntimeError, on which programs go on with the CPU."""
 
 
 @dataclass
@@ -51,11 +54,6 @@ class ModelDimensions:
     n_text_layer: int
 
 
-def available_models() -> list[str]:
-    """Names that `load_model` knows; hub repository ids, folders and files are models too."""
-    return [name for card in CATALOGUE for name in (card.name, *card.aliases)]
-
-
 def load_model(
     name: str | os.PathLike[str],
     device: str | int | torch.device | None = None,
@@ -68,7 +66,7 @@ def load_model(
     device: cuda if it answers, else cpu. download_root: folder for models, ours if None.
     in_memory: weights are always copied into memory, so both values mean the same.
     Precision: float16 on a GPU, float32 on the CPU; `fp16=False` and `float()` ask for float32 there.
-    Raises ConfigError if the device is not there, ModelNotFound (a RuntimeError), ModelError, DownloadError.
+    Raises DeviceNotThere, ModelNotFound (both RuntimeErrors), ModelError, DownloadError.
     """
     where = "cuda" if device is None and torch.cuda.is_available() else "cpu" if device is None else device
     config = Config(
@@ -109,7 +107,7 @@ class Whisper:
         if dtype not in self._engines:
             compute = str(dtype).removeprefix("torch.")
             config = self._config.with_(device=_named(self._device), compute=compute)
-            with _Bar() as bar:
+            with Bar() as bar:
                 try:
                     self._engines[dtype] = api.Whisper(config=config, on_download=bar)
                 except DownloadError:
@@ -162,17 +160,14 @@ class Whisper:
         return False
 
     def __getattr__(self, name: str) -> Any:
-        raise AttributeError(
-            f"'Whisper' has no attribute {name!r} here: the modules of openai-whisper are not rebuilt. There are "
-            "transcribe, decode, detect_language, embed_audio, encoder, decoder, logits, parameters, state_dict"
-        )
+        raise _absent("Whisper", name)
 
     # --- where it is ------------------------------------------------------------------------------------------------
 
     def to(self, *args: Any, **kwargs: Any) -> Whisper:
         """The model, on another device or in another precision: to(device), to(dtype), to(device, dtype), to(tensor).
 
-        Weights are loaded there at the next use. Raises ConfigError if the device is not there, OptionError for a
+        Weights are loaded there at the next use. Raises DeviceNotThere (a RuntimeError), OptionError for a
         precision other than float32 and float16.
         """
         device: Any = None
@@ -269,6 +264,9 @@ class Encoder:
     def parameters(self) -> Iterator[nn.Parameter]:
         return self._model._network.encoder.parameters()
 
+    def __getattr__(self, name: str) -> Any:
+        raise _absent("Encoder", name)
+
 
 class Decoder:
     """The decoder of a model over whole texts, without gradients and without cache. Runs in the caller's thread."""
@@ -293,6 +291,9 @@ class Decoder:
     def parameters(self) -> Iterator[nn.Parameter]:
         return self._model._network.decoder.parameters()
 
+    def __getattr__(self, name: str) -> Any:
+        raise _absent("Decoder", name)
+
 
 class _WholeText:
     """The network's cache where nothing is cached: all positions of all rows at once."""
@@ -312,32 +313,23 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, is_causal: bool) -> Tensor:
     return F.scaled_dot_product_attention(q, k, v, is_causal=is_causal).transpose(1, 2)
 
 
-class _Bar:
-    """Progress of a download, shown once there is one."""
-
-    def __init__(self) -> None:
-        self._bar: Any = None
-
-    def __enter__(self) -> _Bar:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-    def __call__(self, n_done_bytes: int, n_all_bytes: int | None, source: str) -> None:
-        if self._bar is None:
-            self._bar = tqdm(total=n_all_bytes or None, ncols=80, unit="iB", unit_scale=True, unit_divisor=1024)
-        self._bar.update(n_done_bytes - self._bar.n)
+def _absent(kind: str, name: str) -> AttributeError:
+    return AttributeError(
+        f"{kind!r} has no attribute {name!r} here: the modules of openai-whisper are not rebuilt and cannot be hooked. "
+        "A model has transcribe, decode, detect_language, embed_audio, encoder, decoder, logits, parameters, state_dict"
+    )
 
 
 def _there(given: str | int | torch.device) -> torch.device:
-    """The device that is meant, with its number, if it is there. Raises ConfigError."""
+    """The device that is meant, with its number, if it is there. Raises DeviceNotThere."""
     try:
         device = torch.device(given)
     except RuntimeError as e:
-        raise ConfigError(f"device: {given!r} was given, cpu, cuda, cuda:N or mps was expected; try cpu") from e
-    choose(_named(device), "float32")
+        raise DeviceNotThere(f"device: {given!r} was given, cpu, cuda, cuda:N or mps was expected; try cpu") from e
+    try:
+        choose(_named(device), "float32")
+    except ConfigError as e:
+        raise DeviceNotThere(str(e)) from e
     if device.type == "cuda":
         return torch.device("cuda", torch.cuda.current_device() if device.index is None else device.index)
     return torch.device(device.type)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -48,6 +49,15 @@ class Tokenizer(ours.Tokenizer):
     def encode(self, text: str, **kwargs: Any) -> list[int]:
         """kwargs: tiktoken's own. Raises ValueError for text that looks like a special token, unless they allow it."""
         return self.encoding.encode(text, **kwargs)
+
+    # NOTE: what is overridden below takes `tokens`; the reference's name is public here
+    def decode(self, token_ids: Sequence[int], **kwargs: Any) -> str:  # type: ignore[override]
+        """The text of ids, without timestamps. kwargs: tiktoken's own."""
+        return str(self.encoding.decode([t for t in token_ids if t < self.timestamp_begin], **kwargs))
+
+    def decode_with_timestamps(self, token_ids: Sequence[int], **kwargs: Any) -> str:  # type: ignore[override]
+        """The text of ids; a timestamp is written like <|1.08|>. kwargs: tiktoken's own."""
+        return str(self.encoding.decode(token_ids, **kwargs))
 
     def split_tokens_on_unicode(self, tokens: list[int]) -> tuple[list[str], list[list[int]]]:
         return self.split_on_unicode(tokens)

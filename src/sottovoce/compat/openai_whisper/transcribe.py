@@ -18,10 +18,10 @@ import tqdm
 
 from sottovoce import api
 from sottovoce.audio import decode
-from sottovoce.compat.openai_whisper.audio import FRAMES_PER_SECOND, HOP_LENGTH, load_audio
+from sottovoce.compat.openai_whisper.audio import FRAMES_PER_SECOND, HOP_LENGTH, LoadError, check_kind, load_audio
 from sottovoce.compat.openai_whisper.decoding import DecodingOptions, engine_options, precision, seed, verify
 from sottovoce.compat.openai_whisper.utils import format_timestamp, make_safe
-from sottovoce.errors import OptionError
+from sottovoce.errors import AudioError, OptionError
 from sottovoce.flow.drive import Done
 from sottovoce.flow.protocol import Flow, Heard, Known
 from sottovoce.text.formats import Transcript
@@ -131,7 +131,10 @@ def _checked(o: DecodingOptions, ladder: Sequence[float]) -> Options:
 
 
 def _clips(given: Any) -> tuple[tuple[float, float | None], ...]:
-    return api.Request.of({"clips": given}).options.clips
+    try:
+        return api.Request.of({"clips": given}).options.clips
+    except OptionError as e:
+        raise OptionError(f"clip_timestamps{str(e).removeprefix('clips')}") from e
 
 
 def _warn(model: Whisper, o: Options, several: bool, batch_size: int | None, stride_length: Any) -> None:
@@ -212,7 +215,12 @@ def _samples(audio: Any) -> np.ndarray:
         return load_audio(audio)
     if isinstance(audio, np.ndarray) and audio.shape == (0,):
         return np.zeros(0, np.float32)  # no sound, no text: a live program may hand over an empty buffer
-    return decode.load(audio)
+    if not isinstance(audio, bytes | bytearray | memoryview) and not hasattr(audio, "read"):
+        check_kind(audio)
+    try:
+        return decode.load(audio)
+    except AudioError as e:
+        raise LoadError(f"Failed to load audio: {e}") from e
 
 
 def _result(transcript: Transcript, language: str | None) -> dict[str, Any]:
