@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +15,7 @@ from sottovoce.audio import mel
 from sottovoce.config import Config
 from sottovoce.model import hub, weights
 from sottovoce.text.tokenizer import Tokenizer
+from tests.commands import environ
 from tests.plain_cache import logits_of
 
 TEXT = " The quick brown fox jumps over the lazy dog, and the children are laughing in the garden."
@@ -41,3 +46,42 @@ def test_published_weights_know_english(name: str, form: str) -> None:
             logprobs = logits.log_softmax(dim=-1)[len(prompt) - 1 : -1]
             scores.append(float(logprobs.gather(1, torch.tensor(words)[:, None]).mean()))
     assert scores[0] > scores[1] + 2
+
+
+PEAK = """
+import sys
+from pathlib import Path
+import torch
+from sottovoce.engine.memory import give_back
+from sottovoce.model import weights
+def resident(name):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(name)).split()[1]) * 1024
+weights.load(Path(sys.argv[1]), dtype=getattr(torch, sys.argv[2]))  # what libraries load at their first use stays
+give_back()
+Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+before = resident("VmRSS")
+model = weights.load(Path(sys.argv[1]), dtype=getattr(torch, sys.argv[2]))
+sizes = [tensor.nbytes for tensor in model.state_dict().values()]
+print(sum(sizes), max(sizes), resident("VmHWM") - before)
+"""
+
+
+@pytest.mark.weights
+@pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="reads peak memory as Linux shows it")
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("form", ["ct2", "ggml", "pt", "safetensors"])
+def test_loading_holds_one_copy_and_one_tensor(form: str, dtype: str, tmp_path: Path) -> None:
+    """Mapped files stayed in memory beside the network until the end: one and a half copies, or two."""
+    path = hub.fetch({"ggml": "tiny"}.get(form, "base"), Config()).path
+    if form in ("pt", "safetensors"):
+        network = weights.load(path, dtype=torch.float16)
+        export = weights.export_pt if form == "pt" else weights.export_safetensors
+        export(network, path := tmp_path / form)
+    ran = subprocess.run(
+        [sys.executable, "-c", PEAK, str(path), dtype], env=environ(), capture_output=True, text=True, check=True
+    )
+    n_bytes, n_largest_bytes, n_peak_bytes = (int(n) for n in ran.stdout.split())
+    shown = f"{n_bytes / 1e6:.0f} MB, largest tensor {n_largest_bytes / 1e6:.0f}, peak {n_peak_bytes / 1e6:.0f}"
+    print(f"{form} {dtype}: weights {shown}")
+    assert n_peak_bytes < n_bytes + n_largest_bytes

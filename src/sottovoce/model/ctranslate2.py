@@ -75,7 +75,7 @@ def open_ctranslate2(path: Path) -> Stored:
             continue  # attributes of the graph, companions of other variables, and the tied output
         tensors.update(_readers(file, variables, name))
     _check_tied(file, variables)
-    return Stored("CTranslate2", _dims(file, variables), tensors, _heads(path.parent / "config.json"))
+    return Stored("CTranslate2", _dims(file, variables), tensors, _heads(path.parent / "config.json"), file.forget)
 
 
 def _variables(file: Mapped) -> dict[str, Variable]:

@@ -66,7 +66,7 @@ def open_ggml(path: Path) -> Stored:
     while file.offset < file.size:
         name, read = _tensor(file)
         tensors[name] = read
-    return Stored("ggml", dims, tensors)
+    return Stored("ggml", dims, tensors, forget=file.forget)
 
 
 def _header(file: Mapped) -> Dims:

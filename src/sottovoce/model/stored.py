@@ -24,13 +24,15 @@ class Stored:
     """A checkpoint that is open but not yet read.
 
     form: how a message names it. tensors: per name a reader of one CPU tensor; names that have no counterpart in the
-    network keep the file's spelling. heads: alignment heads, if the files name them.
+    network keep the file's spelling. heads: alignment heads, if the files name them. forget: a tensor that was read is
+    not needed any more; what was mapped of its file leaves memory, which else would hold the file beside the network.
     """
 
     form: str
     dims: Dims
     tensors: Mapping[str, Callable[[], Tensor]]
     heads: Heads | None = None
+    forget: Callable[[Tensor], None] = lambda _: None
 
 
 def damaged(path: Path, what: str, expected: str) -> ModelError:
@@ -82,7 +84,14 @@ class Mapped:
         if start % dtype.itemsize == 0:
             return torch.frombuffer(self._map, dtype=dtype, count=n, offset=start).view(shape)
         flat = torch.frombuffer(self._map, dtype=torch.uint8, count=n * dtype.itemsize, offset=start)
-        return flat.clone().view(dtype).view(shape)
+        copied = flat.clone().view(dtype).view(shape)
+        self.forget()
+        return copied
+
+    def forget(self, _: Tensor | None = None) -> None:
+        """Let what was mapped leave memory; what is touched again is read again."""
+        if hasattr(mmap, "MADV_DONTNEED"):  # not on every system
+            self._map.madvise(mmap.MADV_DONTNEED)
 
 
 def check_heads(heads: Heads, dims: Dims, source: str) -> Heads:

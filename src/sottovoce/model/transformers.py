@@ -5,18 +5,18 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from sottovoce.errors import ModelError
 from sottovoce.model.dims import Dims
-from sottovoce.model.pt import lazily, read_torch
-from sottovoce.model.stored import Heads, Stored, damaged
+from sottovoce.model.pt import forgetter, lazily, read_torch
+from sottovoce.model.stored import Heads, Mapped, Stored, damaged
 
 CONFIG, GENERATION = "config.json", "generation_config.json"
 DIMS = {  # Dims: transformers' WhisperConfig
@@ -51,6 +51,12 @@ NAMES = (  # transformers' spelling of a part of a name, and the network's
 )
 OURS = dict(NAMES)
 THEIRS = {ours: theirs for theirs, ours in NAMES}
+DTYPES = {  # as the header of safetensors writes them
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+}
 TIED = "proj_out.weight"  # the token embedding once more; transformers overwrites it with that
 
 
@@ -77,10 +83,22 @@ def open_transformers(files: tuple[Path, ...]) -> Stored:
     folder = files[0].parent
     dims = read_dims(folder)
     tensors: dict[str, Callable[[], Tensor]] = {}
+    forgets: list[Callable[[Tensor], None]] = []
     for path in files:
-        tensors.update(_safetensors(path) if path.suffix == ".safetensors" else lazily(path, read_torch(path)))
+        if path.suffix == ".safetensors":
+            file, found = _safetensors(path)
+            forgets.append(file.forget)
+        else:
+            found = lazily(path, read_torch(path))
+            forgets.append(forgetter(path))
+        tensors.update(found)
+
+    def forget(tensor: Tensor) -> None:
+        for one in forgets:
+            one(tensor)
+
     named = {ours(name): read for name, read in tensors.items() if name != TIED}
-    return Stored("Hugging Face", dims, named, _heads(folder / GENERATION))
+    return Stored("Hugging Face", dims, named, _heads(folder / GENERATION), forget)
 
 
 def read_dims(folder: Path) -> Dims:
@@ -113,15 +131,27 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _safetensors(path: Path) -> dict[str, Callable[[], Tensor]]:
+def _safetensors(path: Path) -> tuple[Mapped, dict[str, Callable[[], Tensor]]]:
+    """The file, and a reader of each of its tensors.
+
+    Layout (little-endian): u64 length of the header, the header as JSON, tensors at offsets that count from its end.
+    """
     try:
-        with ExitStack() as stack:
-            file = stack.enter_context(safe_open(path, framework="pt"))
-            names = list(file.keys())
-            stack.pop_all()  # stays open for the readers, and closes with the last of them
+        with safe_open(path, framework="pt"):  # only to check the header against the file
+            pass
     except (SafetensorError, OSError) as e:
         raise damaged(path, f"safetensors cannot read it ({e})", "a complete file") from e
-    return {name: partial(file.get_tensor, name) for name in names}
+    file = Mapped(path)
+    header = json.loads(file.text(file.take("Q", "the header's length"), "the header"))
+    tensors: dict[str, Callable[[], Tensor]] = {}
+    for name, told in header.items():
+        if name == "__metadata__":
+            continue
+        if told["dtype"] not in DTYPES:
+            raise damaged(path, f"{name} is of type {told['dtype']}", f"one of {', '.join(DTYPES)}")
+        start = file.offset + told["data_offsets"][0]
+        tensors[name] = partial(file.tensor, start, tuple(told["shape"]), DTYPES[told["dtype"]])
+    return file, tensors
 
 
 def _heads(path: Path) -> Heads | None:

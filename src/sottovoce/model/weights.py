@@ -24,6 +24,7 @@ from sottovoce.model.whisper import Whisper, sinusoids
 __all__ = ["dims_of", "export_pt", "export_safetensors", "load", "n_weights"]
 
 POSITIONS = "encoder.positional_embedding"  # fixed, so that some files leave it out
+PIECE = 1 << 20  # numbers that are looked at together
 N_NAMED = 5  # names that a message lists before it counts the rest
 
 
@@ -115,18 +116,21 @@ def _fill(model: Whisper, stored: Stored, path: Path, device: torch.device, dtyp
     full: dict[str, Tensor] = {}
     for name, slot in empty.items():
         read = stored.tensors.get(name)
-        tensor = sinusoids(*slot.shape) if read is None else read()
-        if tensor.shape != slot.shape:
+        given = sinusoids(*slot.shape) if read is None else read()
+        if given.shape != slot.shape:
             raise ModelError(
-                f"{path} ({stored.form}): {name} has shape {list(tensor.shape)}, {list(slot.shape)} was expected from "
+                f"{path} ({stored.form}): {name} has shape {list(given.shape)}, {list(slot.shape)} was expected from "
                 "the model's dimensions; the file and its configuration do not belong together: "
                 "run `sottovoce models verify NAME`"
             )
         # a copy even where nothing changes: what stays mapped would break when the file is replaced
-        tensor = tensor.to(dtype, copy=True).contiguous()
-        if not tensor.sum(dtype=torch.float32).isfinite():
+        tensor = given.to(dtype, copy=True).contiguous()
+        # piece by piece: low precision is copied to float32 for it
+        if not all(piece.sum(dtype=torch.float32).isfinite() for piece in tensor.flatten().split(PIECE)):
             raise damaged(path, f"{name} holds values that are not finite in {dtype}", "finite weights")
         full[name] = tensor.to(device)
+        if read is not None:
+            stored.forget(given)
     model.load_state_dict(full, assign=True)
 
 
