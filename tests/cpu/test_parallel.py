@@ -289,6 +289,18 @@ def test_a_window_that_fails_on_all_rungs_is_cut_in_two() -> None:
     assert "la la" not in played.transcript.text
 
 
+def test_words_that_do_not_fit_a_window_are_read_in_two() -> None:
+    """Scripts of many tokens a word fill a decoding before the window ends; what follows would be lost."""
+
+    def answer(window: Window) -> Decoded:
+        if at(window)[1] > 20:
+            return said(0.0, " " + "".join(chr(0x1000 + i * 7 % 50) for i in range(120)))
+        return full(window)
+
+    played = run([(0, 12), (12.6, 25)], answer, temperature=(0.0,))
+    assert len(played.transcript.segments) == 2 and played.transcript.coverage == pytest.approx(1, abs=0.01)
+
+
 def test_the_prompt_does_not_leak_into_the_text() -> None:
     def answer(window: Window) -> Decoded:
         assert isinstance(window.ask, Decode)

@@ -16,6 +16,7 @@ from sottovoce.types import Decoded, Options
 SPARSE_PER_S = 0.7  # tokens in a second of speech; slow read English has 2
 SPARSE_FROM_S = 4.0  # of speech: less may be a cough
 DENSE_PER_S, DENSE_FROM = 30.0, 12  # tokens; the fastest scripts, three tokens a character, stay below
+MOST_TOKENS = 222  # of text: the longest decoding, one timestamp and one token less
 ECHO_FROM = 12  # characters: shorter texts may be said although they stand in the prompt
 
 
@@ -25,8 +26,9 @@ class Fault(IntEnum):
     UNSURE = 1
     DENSE = 2
     SPARSE = 4
-    ECHO = 8
-    REPETITIVE = 16
+    CUT_OFF = 8
+    ECHO = 16
+    REPETITIVE = 32
 
     @property
     def reason(self) -> str:
@@ -34,6 +36,7 @@ class Fault(IntEnum):
             Fault.UNSURE: "improbable words",
             Fault.DENSE: "more words than could be said",
             Fault.SPARSE: "too few words",
+            Fault.CUT_OFF: "more words than fit a window",
             Fault.ECHO: "the prompt's own words",
             Fault.REPETITIVE: "repeated words",
         }[self]
@@ -48,6 +51,8 @@ def faults(o: Options, tokenizer: Tokenizer, decoded: Decoded, speech_s: float, 
         Fault.UNSURE: is_unsure(o, decoded),
         Fault.SPARSE: speech_s > SPARSE_FROM_S and n_text < SPARSE_PER_S * speech_s,
         Fault.DENSE: n_text > DENSE_FROM + DENSE_PER_S * speech_s,
+        # without a pair of timestamps nobody knows where its words end, and what follows them is lost
+        Fault.CUT_OFF: o.max_tokens is None and n_text >= MOST_TOKENS,
         Fault.ECHO: len(text) >= ECHO_FROM and text in plain(prompt),
     }
     return frozenset(fault for fault, is_so in found.items() if is_so)

@@ -70,9 +70,11 @@ class Reader:
         if o.multilingual and tokenizer.multilingual:
             heard = yield from detect(self.asker, tokenizer, *sound)
             tokenizer = Tokenizer(self.checkpoint.n_vocab, heard.language, str(o.task))
-        decoded, found = yield from self._decode(tokenizer, stretch, sound, self.context)
-        if Fault.ECHO in found and self.context:
-            decoded, found = yield from self._decode(tokenizer, stretch, sound, ())
+        context = self.context
+        decoded, found = yield from self._decode(tokenizer, stretch, sound, context)
+        if Fault.ECHO in found:
+            context = ()
+            decoded, found = yield from self._decode(tokenizer, stretch, sound, context)
         if is_silence(o, decoded):
             return _nothing(stretch, "no speech")
         if found and (depth or _speech_s(stretch) < SCANT_S):
@@ -81,7 +83,7 @@ class Reader:
             parts = yield from self._read_halves(stretch)
             if parts.badness < badness(found):
                 return parts
-        decoded = yield from self._go_on(tokenizer, decoded, stretch, sound)
+        decoded = yield from self._go_on(tokenizer, decoded, stretch, sound, context)
         segments = self._segments(tokenizer, decoded, stretch)
         placed = segments
         if o.word_timestamps and segments:
@@ -111,13 +113,19 @@ class Reader:
         return best, wrong(best)
 
     def _go_on(
-        self, tokenizer: Tokenizer, decoded: Decoded, stretch: Stretch, sound: tuple[str, Sound]
+        self,
+        tokenizer: Tokenizer,
+        decoded: Decoded,
+        stretch: Stretch,
+        sound: tuple[str, Sound],
+        context: Sequence[int],
     ) -> Generator[Window | Wait | Event, Got | None, Decoded]:
         """Ask the model to go on where it stopped before the end of speech, as it likes to in a full window.
 
         It is made to write after its last timestamp, from the warm slot. What it is not sure of is not taken.
         """
-        o, n_text_ctx = self.options, self.checkpoint.n_text_ctx
+        o, n_text_ctx = replace(self.options, prefix=None), self.checkpoint.n_text_ctx
+        prompt, i_sot, _ = question.prompt(tokenizer, context, o, n_text_ctx)
         for _ in range(MOST_GOINGS_ON):
             segments, tokens = self._segments(tokenizer, decoded, stretch), decoded.tokens
             if not segments or tokens[-1] < tokenizer.timestamp_begin:
@@ -126,7 +134,6 @@ class Reader:
             if _speech_s(left) < TAIL_S:
                 break
             begun = tokens if tokens[-2] >= tokenizer.timestamp_begin else (*tokens, tokens[-1])
-            prompt, i_sot, _ = question.prompt(tokenizer, self.context, o, n_text_ctx)
             n_left = n_text_ctx - len(prompt) - len(begun)
             if n_left < LEAST_TOKENS:
                 break
@@ -163,8 +170,7 @@ class Reader:
         seek, _ = _frames(stretch)
         found, n_closed = closed(tokenizer, decoded, seek)
         tail = decoded.tokens[n_closed:]
-        n_text = sum(t < tokenizer.eot for t in decoded.tokens)
-        is_cut_off = n_text and len(decoded.tokens) >= (self.options.max_tokens or self.checkpoint.n_text_ctx // 2)
+        is_cut_off = len(decoded.tokens) >= (self.options.max_tokens or self.checkpoint.n_text_ctx // 2)
         # an unfinished tail is a hole behind what is closed, and is read again
         if any(t < tokenizer.eot for t in tail) and not (found and is_cut_off):
             times = [(t - tokenizer.timestamp_begin) * POSITION_S for t in tail if t >= tokenizer.timestamp_begin]
