@@ -21,7 +21,8 @@ class WhisperCpp(Side):
             beams = {"params_sampling_strategy": BEAM, "beam_search": {"beam_size": beam_size, "patience": -1.0}}
             given = beams if beam_size > 1 else {"params_sampling_strategy": GREEDY, "greedy": {"best_of": 5}}
             self.models = {beam_size: Model(self.path, n_threads=self.threads, print_progress=False, **given)}
-        return "".join(s.text for s in self.models[beam_size].transcribe(samples, language=language))
+        said = self.models[beam_size].transcribe(samples, language=language)
+        return " ".join(s.text for s in said)  # which come without the spaces around them
 
 
 if __name__ == "__main__":
