@@ -9,6 +9,7 @@ from math import floor, log10
 
 COLOURS = ("#2a6f97", "#e07a2f", "#5f8f3c", "#a4447a", "#7a6a53", "#c2a11c", "#4a4e69", "#bb3e3e")
 LINE, LEFT, WIDTH, RIGHT = 18, 250, 460, 90  # px: of a bar, of its label, of the longest bar, of its figure
+LABEL = 240  # px: of a point's label
 FONT = 'font-family="sans-serif" font-size="12" fill="#222"'
 
 
@@ -72,10 +73,14 @@ def roofline(title: str, flops: float, bytes_s: float, points: Sequence[Point]) 
         x = at(10.0**power, 10**y0)[0]
         parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{top}" y2="{top + height}" stroke="#ddd"/>')
         parts.append(_text(x, top + height + 18, f"{10.0**power:g}", 'text-anchor="middle"'))
+    taken: list[tuple[float, float]] = []
     for i, p in enumerate(points):
         x, y = at(p.intensity, p.rate)
         colour = COLOURS[i % len(COLOURS)]
         parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="{colour}"/>')
+        while any(abs(x - u) < LABEL and abs(y - v) < LINE - 4 for u, v in taken):
+            y += LINE - 4  # a label of its own line
+        taken.append((x, y))
         parts.append(_text(x + 8, y + 4, p.label))
     return _svg(left + width + 170, top + height + 50, parts)
 

@@ -18,6 +18,7 @@ from bench.data import names
 BEATEN = "sottovoce,faster-batched,openvino"
 EVERYBODY = "sottovoce,faster-batched,faster-sequential,openvino,transformers,openai-whisper,whispercpp"
 VARIANTS = "sottovoce,sottovoce:threads=1,sottovoce:rows=8,sottovoce:rows=32,sottovoce:compute=float32"
+BATCHES = "faster-batched,faster-batched:batch_size=8,faster-batched:batch_size=24"
 WORDS = "sottovoce,sottovoce:word_timestamps=true"
 # every library that a side computes with has its own switch
 AVX512 = "--env ONEDNN_MAX_CPU_ISA=AVX512_CORE --env MKL_ENABLE_INSTRUCTIONS=AVX512 --env CT2_FORCE_CPU_ISA=AVX512"
@@ -32,6 +33,7 @@ ROWS = {  # part: bench, its arguments
     "words": ("throughput", f"--lengths 600 --rounds 2 --sides {WORDS} --name words"),
     "variants": ("throughput", f"--lengths 600 --rounds 1 --sides {VARIANTS} --name variants"),
     "everybody": ("throughput", f"--lengths 60 --rounds 2 --sides {EVERYBODY} --name everybody"),
+    "faster": ("throughput", f"--lengths 600 --rounds 1 --sides {BATCHES} --name faster-settings"),
     "avx512": ("throughput", f"--lengths 60 --rounds 2 --sides {BEATEN} {AVX512} --name avx512"),
     "avx2": ("throughput", f"--lengths 60 --rounds 2 --sides {BEATEN} {AVX2} --name avx2"),
 }

@@ -74,16 +74,16 @@ def stage_parts(run: dict[str, Any]) -> dict[str, tuple[list[Part], float, str]]
     m = stages.Measured(**run["measured"])
     position = round(m.position)
     return {
-        "log-mel": ([], m.mel, f"{windows} windows"),
-        "encoder": (costs.encoder(dims, windows, size), m.encoder, f"{windows} windows"),
-        "cross keys and values": (costs.cross_kv(dims, windows, size), m.cross, f"{windows} windows"),
+        "log-mel": ([], m.mel, _n(windows, "window")),
+        "encoder": (costs.encoder(dims, windows, size), m.encoder, _n(windows, "window")),
+        "cross keys and values": (costs.cross_kv(dims, windows, size), m.cross, _n(windows, "window")),
         "prefill": (
             costs.decode(dims, rows, size, 0, n_new=run["prompt"], n_logits=2),
             m.prefill,
-            f"{rows} rows, {run['prompt']} tokens",
+            f"{_n(rows, 'row')}, {run['prompt']} tokens",
         ),
-        "decode": (costs.decode(dims, rows, size, position), m.decode, f"{rows} rows, a token each"),
-        "rules and sampling": ([], m.sample, f"{rows} rows, a token each"),
+        "decode": (costs.decode(dims, rows, size, position), m.decode, f"{_n(rows, 'row')}, a token each"),
+        "rules and sampling": ([], m.sample, f"{_n(rows, 'row')}, a token each"),
         "decode, alone": (costs.decode(dims, 1, size, position), m.decode_one, "1 row, a token"),
     }
 
@@ -152,6 +152,10 @@ def draw(run: report.Run) -> str:
             whole = costs.total(name, parts)
             points.append(plot.Point(f"{name} ({of})", whole.intensity, whole.operations / seconds))
     return plot.roofline(run["name"], run["flops"], run["bytes_s"], points)
+
+
+def _n(n: int, what: str) -> str:
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
 def _ms(seconds: float) -> str:
