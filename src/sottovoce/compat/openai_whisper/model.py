@@ -1,8 +1,9 @@
 """openai-whisper's `whisper.model` over ours: a model that knows its device and builds an engine when it is asked.
 
 An engine has one precision: what `fp16` says where a call has it (transcribe, decode), elsewhere the model's own, which
-is float16 on a GPU until `float()` is called. So the surface keeps one engine per precision that was asked for; they
-share nothing. One that was loaded but never asked is closed when another is, so that the usual program holds one.
+is float16 on a GPU until `float()` is called. So the surface keeps one engine per precision that was asked for, in a
+pool, which loads each once however many threads ask; they share nothing. One that was loaded but never asked is spare:
+it is closed when another is asked, so that the usual program holds one.
 Source: openai/whisper model.py, __init__.py (20250625).
 """
 
@@ -26,6 +27,7 @@ from sottovoce.config import Config
 from sottovoce.engine.device import choose
 from sottovoce.errors import ConfigError, DownloadError, ModelError, OptionError
 from sottovoce.model.whisper import Whisper as Network
+from sottovoce.waking import Found, Pool
 
 __all__ = ["DeviceNotThere", "ModelDimensions", "ModelNotFound", "Whisper", "load_model"]
 
@@ -87,45 +89,61 @@ class Whisper:
             )
         self._config = config
         self._device = _there(device)
+        self._pool: Pool[Found] = Pool(idle_s=0.0)
+        # what several threads do with these is one step each: to set a default, to take one out
         self._engines: dict[torch.dtype, api.Whisper] = {}
-        self._asked: set[torch.dtype] = set()
+        self._spare: dict[torch.dtype, api.Whisper] = {}
         self._dtype = torch.float32 if self._device.type == "cpu" else torch.float16
-        self.dims = ModelDimensions(**asdict(self._built(self._dtype).dims))
+        self.dims = ModelDimensions(**asdict(self._some(self._dtype).dims))
 
     # --- engines ----------------------------------------------------------------------------------------------------
 
     def engine(self, fp16: bool) -> api.Whisper:
         """The engine of a precision on the model's device, built if need be. The CPU computes float32 always."""
         dtype = torch.float16 if fp16 and self._device.type != "cpu" else torch.float32
-        for idle in set(self._engines) - self._asked - {dtype}:
-            self._engines.pop(idle).close()
-        engine = self._built(dtype)
-        self._asked.add(dtype)
+        engine = self._engines.get(dtype)
+        if engine is None:
+            spare = self._taken(dtype)
+            engine = _keep(self._engines, dtype, self._built(dtype) if spare is None else spare)
+        for other in list(self._spare):
+            if (spare := self._taken(other)) is not None:
+                spare.close()
         return engine
 
+    def _taken(self, dtype: torch.dtype) -> api.Whisper | None:
+        """A spare engine, if there is one: it is the caller's now, and no other thread closes it."""
+        try:
+            return self._spare.pop(dtype)
+        except KeyError:
+            return None
+
     def _built(self, dtype: torch.dtype) -> api.Whisper:
-        if dtype not in self._engines:
-            compute = str(dtype).removeprefix("torch.")
-            config = self._config.with_(device=_named(self._device), compute=compute)
-            with Bar() as bar:
-                try:
-                    self._engines[dtype] = api.Whisper(config=config, on_download=bar)
-                except DownloadError:
+        """An engine; several of one precision are one in the pool."""
+        compute = str(dtype).removeprefix("torch.")
+        config = self._config.with_(device=_named(self._device), compute=compute, skip_warm_up=True)
+        with Bar() as bar:
+            try:
+                return api.Whisper(config=config, on_download=bar, pool=self._pool)
+            except DownloadError:
+                raise
+            except ModelError as e:
+                if os.path.exists(config.model) or config.model in available_models():
                     raise
-                except ModelError as e:
-                    if os.path.exists(config.model) or config.model in available_models():
-                        raise
-                    raise ModelNotFound(f"Model {config.model} not found: {e}") from e
-        return self._engines[dtype]
+                raise ModelNotFound(f"Model {config.model} not found: {e}") from e
+
+    def _some(self, dtype: torch.dtype) -> api.Whisper:
+        """An engine of this precision that is there, else a spare one."""
+        engine = self._engines.get(dtype) or self._spare.get(dtype)
+        return engine or _keep(self._spare, dtype, self._built(dtype))
 
     def _drop(self) -> None:
-        while self._engines:
-            self._engines.popitem()[1].close()
-        self._asked.clear()
+        for engines in (self._engines, self._spare):
+            while engines:
+                engines.popitem()[1].close()
 
     @property
     def _network(self) -> Network:
-        return self._built(self._dtype).network
+        return self._some(self._dtype).network
 
     # --- what it is -------------------------------------------------------------------------------------------------
 
@@ -248,6 +266,14 @@ class Whisper:
     transcribe = transcribe
     decode = decode
     detect_language = detect_language
+
+
+def _keep(engines: dict[torch.dtype, api.Whisper], dtype: torch.dtype, made: api.Whisper) -> api.Whisper:
+    """The engine that was kept first; of two threads that made one each, the later closes its own."""
+    kept = engines.setdefault(dtype, made)
+    if kept is not made:
+        made.close()
+    return kept
 
 
 class Encoder:
