@@ -38,7 +38,22 @@ SPEAKS = {
     "numpy": {"audio", "engine", "flow", "model", "api", "compat", "cli", "types"},
     "torch": {
         *("threads", "audio.mel", "model", "compat"),
-        *(f"engine.{name}" for name in ("align", "cache", "device", "engine", "memory", "rules", "runner", "sampler")),
+        *(
+            f"engine.{name}"
+            for name in (
+                "align",
+                "cache",
+                "device",
+                "engine",
+                "kernels",
+                "native",
+                "plain",
+                "memory",
+                "rules",
+                "runner",
+                "sampler",
+            )
+        ),
     },
     "av": {"audio"},
     "onnxruntime": {"audio.vad"},

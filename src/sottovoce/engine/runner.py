@@ -10,9 +10,11 @@ from collections.abc import Sequence as Seq
 import torch
 from torch import Tensor
 
+from sottovoce import threads
 from sottovoce.audio import mel
+from sottovoce.engine import native
 from sottovoce.engine.align import attention_matrix, token_jumps
-from sottovoce.engine.cache import AlignPass, DecodePass, Pools, PrefillPass
+from sottovoce.engine.plain import NOWHERE, Network, PlainNetwork
 from sottovoce.engine.rules import RuleBook, Vocabulary
 from sottovoce.engine.sampler import Proposal, advance, propose
 from sottovoce.engine.sequence import Sequence
@@ -23,7 +25,7 @@ SPARE_SLOTS = 4  # slots beyond the rows, so that what was just freed is remembe
 
 
 class Runner:
-    """One model on one device, with its pools. model: already on its device and in its dtype."""
+    """One model on one device, with its slots and rows. model: already on its device and in its dtype."""
 
     def __init__(self, model: Whisper, vocabulary: Vocabulary, n_rows: int, n_threads: int = 0) -> None:
         self.model = model
@@ -33,8 +35,12 @@ class Runner:
         self.n_rows = n_rows
         self.n_threads = n_threads
         self.n_slots = n_rows + SPARE_SLOTS
+        self.network: Network
+        if native.fits(model):
+            self.network = native.NativeNetwork(model, self.n_slots, n_rows, n_threads or threads.n_threads())
+        else:
+            self.network = PlainNetwork(model, self.n_slots, n_rows)
         dims = model.dims
-        self.pools = Pools(dims, self.n_slots, n_rows, self.device, self.dtype)
         self.rules = RuleBook(vocabulary, n_rows, dims.n_text_ctx, self.device)
         self._generators: dict[int, torch.Generator] = {}  # by a sequence's first row, while it draws
 
@@ -48,9 +54,7 @@ class Runner:
         given = [s.features for s in sounds]
         if all(f is not None for f in given):
             return torch.stack([torch.from_numpy(f) for f in given if f is not None]).to(self.device, self.dtype)
-        frames = mel.batch(sounds, self.model.dims.n_mels, self.device)
-        encoded: Tensor = self.model.encoder(frames.to(self.dtype))
-        return encoded
+        return self.network.features(mel.batch(sounds, self.model.dims.n_mels, self.device))
 
     def encode(self, sequences: Seq[Sequence]) -> None:
         """Put the sound of each sequence into its slot."""
@@ -58,8 +62,8 @@ class Runner:
         heard = [s for s in sequences if s.window.sound.features is None]
         for group in (given, heard):
             if group:
-                kv = self.model.decoder.cross_kv(self.features([s.window.sound for s in group]))
-                self.pools.put_sound_([s.slot for s in group], kv)
+                features = self.features([s.window.sound for s in group])
+                self.network.put_sound_([s.slot for s in group], features)
 
     def encoded(self, sequence: Sequence) -> Encoded:
         return Encoded(self.features([sequence.window.sound])[0].float().cpu().numpy())  # sync
@@ -68,35 +72,27 @@ class Runner:
         """Read the prompts of new sequences; note how probable silence is. Returns (R, V) logits, by row of each."""
         asks = [s.window.ask for s in sequences]
         prompts = [a.prompt for a in asks if isinstance(a, Decode)]
-        ends = torch.tensor([len(p) - 1 for p in prompts], device=self.device)
-        starts = torch.tensor([a.i_sot for a in asks if isinstance(a, Decode)], device=self.device)
-        hidden = self._read(prompts, [s.rows[0] for s in sequences], [s.slot for s in sequences])  # (B, T, C)
-        lines = torch.arange(len(prompts), device=self.device)
-        logits = self.model.decoder.logits(torch.stack([hidden[lines, starts], hidden[lines, ends]]))  # (2, B, V)
-        silence = logits[0].softmax(dim=-1)[:, self.vocabulary.no_speech].tolist()  # sync
+        # two of each: where the text starts, which says how probable silence is, and where it goes on
+        wanted = [(a.i_sot, len(a.prompt) - 1) for a in asks if isinstance(a, Decode)]
+        logits = self.network.read(prompts, [s.rows[0] for s in sequences], [s.slot for s in sequences], wanted)
+        silence = logits[::2].softmax(dim=-1)[:, self.vocabulary.no_speech].tolist()  # sync
         for sequence, ask, prob in zip(sequences, asks, silence, strict=True):
             assert isinstance(ask, Decode)
             sequence.no_speech_prob = prob
             first = sequence.rows[0]
-            self.pools.copy_rows_(sequence.rows[1:], [first] * (len(sequence.rows) - 1), len(ask.prompt))
+            self.network.copy_rows_(sequence.rows[1:], [first] * (len(sequence.rows) - 1), len(ask.prompt))
             self.rules.reset_(sequence.rows, ask)
             if ask.search.temperature > 0:
                 self._generators[first] = torch.Generator(self.device).manual_seed(ask.search.seed)
         widths = torch.tensor([len(s.rows) for s in sequences], device=self.device)
-        return logits[1].repeat_interleave(widths, dim=0)
+        return logits[1::2].repeat_interleave(widths, dim=0)
 
     def decode(self, sequences: Seq[Sequence]) -> Tensor:
         """One step for running sequences: (R, V) logits after each row's newest token."""
         newest = [trace[-1] for s in sequences for trace in s.tokens]
         places = [s.position for s in sequences for _ in s.rows]
-        tokens = torch.tensor(newest, device=self.device)[:, None]
-        positions = torch.tensor(places, device=self.device)
         rows = [row for s in sequences for row in s.rows]
-        groups = [(s.slot, len(s.rows)) for s in sequences]
-        cache = DecodePass(self.pools, rows, positions, max(places), groups)
-        hidden = self.model.decoder(tokens, positions[:, None], cache)  # (R, 1, C)
-        logits: Tensor = self.model.decoder.logits(hidden[:, 0])
-        return logits
+        return self.network.step(newest, rows, places, [(s.slot, len(s.rows)) for s in sequences])
 
     def sample(self, sequences: Seq[Sequence], logits: Tensor) -> list[bool]:
         """Choose the next token of every row. logits: (R, V), rows in the order of the sequences. Returns who ended."""
@@ -116,7 +112,7 @@ class Runner:
             step = advance(sequence, proposal.tokens[lines], proposal.logprobs[lines], self.vocabulary.eot)
             sources = [sequence.rows[i] for i in step.sources]
             if sources != sequence.rows and not step.done:
-                self.pools.copy_rows_(sequence.rows, sources, sequence.position)
+                self.network.copy_rows_(sequence.rows, sources, sequence.position)
                 self.rules.copy_rows_(sequence.rows, sources)
             chosen += step.tokens
             done.append(step.done or self._is_full(sequence))
@@ -133,8 +129,8 @@ class Runner:
     def detect(self, sequences: Seq[Sequence], sot: int) -> list[Detected]:
         """How probable each language is, from the first token alone."""
         asks = [s.window.ask for s in sequences]
-        hidden = self._read([(sot,)] * len(asks), [], [s.slot for s in sequences])
-        logits = self.model.decoder.logits(hidden[:, 0])
+        n = len(asks)
+        logits = self.network.read([(sot,)] * n, [NOWHERE] * n, [s.slot for s in sequences], [(0,)] * n)
         found = []
         for line, ask in zip(logits, asks, strict=True):
             assert isinstance(ask, Detect)
@@ -145,24 +141,17 @@ class Runner:
         """When each token of a known text is spoken."""
         ask, v = sequence.window.ask, self.vocabulary
         assert isinstance(ask, Align)
-        tokens = torch.tensor([[*ask.sot, v.no_timestamps, *ask.text, v.eot]], device=self.device)
-        cache = AlignPass(self.pools, sequence.slot, self.model.alignment_heads)
-        hidden = self.model.decoder(tokens, torch.arange(tokens.shape[1], device=self.device)[None], cache)
+        text = (*ask.sot, v.no_timestamps, *ask.text, v.eot)
         n_sot, n_text = len(ask.sot), len(ask.text)
-        spoken = self.model.decoder.logits(hidden[0, n_sot : n_sot + n_text])[:, : v.eot].softmax(dim=-1)
+        logits, scores = self.network.scores(
+            text, sequence.slot, range(n_sot, n_sot + n_text), self.model.alignment_heads
+        )
+        spoken = logits[:, : v.eot].softmax(dim=-1)
         probs = spoken.gather(1, torch.tensor(ask.text, device=self.device)[:, None])[:, 0]
         n_positions = sequence.window.sound.n_frames // 2
-        matrix = attention_matrix(cache.scores, n_positions, ask.qk_scale, ask.medfilt_width)
+        matrix = attention_matrix(scores, n_positions, ask.qk_scale, ask.medfilt_width)
         jumps = token_jumps(matrix[n_sot:-1].cpu().numpy())  # sync
         return Aligned(tuple(jumps.tolist()), tuple(probs.tolist()))
-
-    def _read(self, prompts: Seq[Seq[int]], rows: Seq[int], slots: Seq[int]) -> Tensor:
-        longest = max(len(p) for p in prompts)
-        padded = [[*p, *[self.vocabulary.eot] * (longest - len(p))] for p in prompts]
-        tokens = torch.tensor(padded, device=self.device)
-        positions = torch.arange(longest, device=self.device).expand(len(prompts), -1)
-        hidden: Tensor = self.model.decoder(tokens, positions, PrefillPass(self.pools, rows, slots))
-        return hidden
 
     def _is_full(self, sequence: Sequence) -> bool:
         ask = sequence.window.ask

@@ -1,0 +1,289 @@
+// The text decoder, one pass over a few lines: a line is one token of one row. All layers in one call, on the caller's
+// OpenMP threads. Knows no request.
+//
+//     self_k, self_v    (rows, H, T, 64) as torch holds them
+//     cross_k           (slots, H, keys packed as the columns of a matrix: 64 x S, S padded to 64)
+//     cross_v           (slots, H, values packed as the lines of a matrix: S x 64, S padded to 32)
+//
+// The residual stream, norms, softmax and sums are float32; products take bfloat16.
+
+#include "layers.h"
+
+namespace sv {
+
+constexpr int MOST_LINES = 64;  // of one pass
+constexpr int MORE = 16;        // lines that AMX may read and write beyond
+
+struct DecoderLayer {
+    const float *self_norm, *self_norm_bias;
+    const bf16* self_in;  // query, key and value under one another
+    const float* self_in_bias;
+    const bf16* self_out;
+    const float* self_out_bias;
+    const float *cross_norm, *cross_norm_bias;
+    const bf16* cross_in;  // query alone
+    const float* cross_in_bias;
+    const bf16* cross_out;
+    const float* cross_out_bias;
+    const float *mlp_norm, *mlp_norm_bias;
+    const bf16* mlp_in;
+    const float* mlp_in_bias;
+    const bf16* mlp_out;
+    const float* mlp_out_bias;
+    bf16 *self_k, *self_v, *cross_k, *cross_v;
+};
+
+struct Decoder {
+    int32_t n_layer, n_state, n_head, n_vocab, n_text, n_audio;
+    const bf16* embedding;  // (V, C), not packed
+    const float* positions;
+    const float *norm, *norm_bias;
+    const bf16* logits;  // the embedding again, packed, V padded to 64
+    const DecoderLayer* layers;
+};
+
+// What one pass is about. groups: consecutive lines that hear the same slot.
+struct Pass {
+    int32_t n_lines, n_groups, n_wanted, n_heads;
+    const int32_t *tokens, *positions, *rows;                // (n_lines); row -1: a line that is kept nowhere
+    const int32_t *group_slot, *group_line, *group_n_lines;  // (n_groups)
+    const int32_t* wanted;                                   // (n_wanted) lines whose logits are asked for
+    float* logits;                                           // (n_wanted, V)
+    const int32_t* heads;                                    // (n_heads, 2) layer and head whose scores are asked for
+    float* scores;                                           // (n_heads, n_lines, n_audio)
+    int32_t n_threads;
+    void* scratch;
+};
+
+struct Scratch {
+    float* x;                    // (lines, C) the residual stream
+    bf16 *h, *q, *heard, *wide;  // normed; queries; what attention gave; (lines, 4C)
+    float* c;                    // per thread: products of 64 columns
+    float* scores;               // per thread: (16 lines, keys)
+    bf16* probs;                 // per thread: (16 lines, values)
+    int keys, values, n_scores;
+};
+
+static size_t lay_out(const Decoder& d, int n_threads, char* base, Scratch* s) {
+    char* at = base;
+    size_t lines = MOST_LINES + MORE, C = d.n_state;
+    s->keys = (d.n_audio + 63) & ~63;
+    s->values = (d.n_audio + 31) & ~31;
+    s->x = (float*)take(&at, lines * C * 4);
+    s->h = (bf16*)take(&at, lines * C * 2);
+    s->q = (bf16*)take(&at, lines * C * 2);
+    s->heard = (bf16*)take(&at, lines * C * 2);
+    s->wide = (bf16*)take(&at, lines * 4 * C * 2);
+    s->c = (float*)take(&at, (size_t)n_threads * BLOCK * 64 * 4);
+    s->n_scores = MORE * s->keys > d.n_text + 16 ? MORE * s->keys : d.n_text + 16;
+    s->scores = (float*)take(&at, (size_t)n_threads * s->n_scores * 4);
+    s->probs = (bf16*)take(&at, (size_t)n_threads * MORE * s->values * 2);
+    return at - base;
+}
+
+static void attend_self(const Decoder& d, const DecoderLayer& l, const Pass& p, const Scratch& s, int line, int head,
+                        float* scores) {
+    int C = d.n_state, row = p.rows[line];
+    bf16* out = s.heard + (long)line * C + head * HEAD;
+    if (row < 0) return;  // it hears itself alone: its value stands there already
+    const bf16* q = s.q + (long)line * C + head * HEAD;
+    long at = ((long)row * d.n_head + head) * d.n_text * HEAD;
+    const bf16 *k = l.self_k + at, *v = l.self_v + at;
+    int n = p.positions[line] + 1;
+    v16 q0 = widen(q), q1 = widen(q + 16), q2 = widen(q + 32), q3 = widen(q + 48);
+    float top = -__builtin_inff();
+    for (int t = 0; t < n; t++) {
+        const bf16* kt = k + (long)t * HEAD;
+        float x = sum(q0 * widen(kt) + q1 * widen(kt + 16) + q2 * widen(kt + 32) + q3 * widen(kt + 48));
+        scores[t] = x;
+        top = x > top ? x : top;
+    }
+    for (int t = n; t & 15; t++) scores[t] = -__builtin_inff();
+    v16 total = {}, o0 = {}, o1 = {}, o2 = {}, o3 = {};
+    for (int t = 0; t < n; t += 16) {
+        v16 e = exp_neg(load<v16>(scores + t) - top);
+        store(scores + t, e);
+        total += e;
+    }
+    for (int t = 0; t < n; t++) {
+        const bf16* vt = v + (long)t * HEAD;
+        o0 += widen(vt) * scores[t];
+        o1 += widen(vt + 16) * scores[t];
+        o2 += widen(vt + 32) * scores[t];
+        o3 += widen(vt + 48) * scores[t];
+    }
+    float scale = 1.0f / sum(total);
+    narrow(out, o0 * scale);
+    narrow(out + 16, o1 * scale);
+    narrow(out + 32, o2 * scale);
+    narrow(out + 48, o3 * scale);
+}
+
+// Up to 16 lines of one slot, one head.
+static void attend_cross(const Decoder& d, const DecoderLayer& l, int i_layer, const Pass& p, const Scratch& s, int slot,
+                         int first, int n_lines, int head, float* scores, bf16* probs, float* c) {
+    int C = d.n_state, S = d.n_audio;
+    const bf16* k = l.cross_k + ((long)slot * d.n_head + head) * s.keys * HEAD;
+    const bf16* v = l.cross_v + ((long)slot * d.n_head + head) * s.values * HEAD;
+    const bf16* q = s.q + (long)first * C + head * HEAD;
+    for (int g = 0; g < s.keys / GROUP; g++)
+        product(q, C, n_lines, k + (long)g * GROUP * HEAD, HEAD / TILE_K, scores + g * GROUP, s.keys);
+    for (int w = 0; w < p.n_heads; w++)
+        if (p.heads[2 * w] == i_layer && p.heads[2 * w + 1] == head)
+            for (int m = 0; m < n_lines; m++)
+                std::memcpy(p.scores + ((long)w * p.n_lines + first + m) * S, scores + (long)m * s.keys, S * 4);
+    float sums[MORE];
+    for (int m = 0; m < n_lines; m++) sums[m] = soften(scores + (long)m * s.keys, S, probs + (long)m * s.values);
+    product(probs, s.values, n_lines, v, s.values / TILE_K, c, 64);
+    for (int m = 0; m < n_lines; m++)
+        for (int i = 0; i < HEAD; i += 16)
+            narrow(s.heard + (long)(first + m) * C + head * HEAD + i, load<v16>(c + m * 64 + i) * (1.0f / sums[m]));
+}
+
+// One thread's share of a layer's attention to sound: pieces of (16 lines of a group) x head.
+static void attend_sounds(const Decoder& d, const DecoderLayer& l, int i_layer, const Pass& p, const Scratch& s,
+                          int thread, int n_threads, float* c) {
+    float* scores = s.scores + (long)thread * s.n_scores;
+    bf16* probs = s.probs + (long)thread * MORE * s.values;
+    int n_pieces = 0;
+    for (int g = 0; g < p.n_groups; g++) n_pieces += (p.group_n_lines[g] + MORE - 1) / MORE;
+    Part mine = part(n_pieces * d.n_head, thread, n_threads);
+    int i_piece = 0;
+    for (int g = 0; g < p.n_groups; g++)
+        for (int m = 0; m < p.group_n_lines[g]; m += MORE, i_piece++)
+            for (int head = 0; head < d.n_head; head++) {
+                int i = i_piece * d.n_head + head;
+                if (i < mine.begin || i >= mine.end) continue;
+                int n = p.group_n_lines[g] - m < MORE ? p.group_n_lines[g] - m : MORE;
+                attend_cross(d, l, i_layer, p, s, p.group_slot[g], p.group_line[g] + m, n, head, scores, probs, c);
+            }
+}
+
+// Adds a linear layer of `from` (lines x n_in) to the residual stream.
+static void add_linear(const Decoder& d, const Pass& p, const Scratch& s, const bf16* from, int n_in, const bf16* weight,
+                       const float* bias, Part groups, float* c) {
+    linear(from, n_in, p.n_lines, weight, n_in, groups, c, [&](int column, int first, int n, const float* c) {
+        for (int m = 0; m < n; m++)
+            for (int i = 0; i < 64; i += 16) {
+                float* x = s.x + (long)(first + m) * d.n_state + column + i;
+                store(x, load<v16>(x) + load<v16>(c + m * 64 + i) + load<v16>(bias + column + i));
+            }
+    });
+}
+
+static void project_self(const Decoder& d, const DecoderLayer& l, const Pass& p, const Scratch& s, Part groups,
+                         float* c) {
+    int C = d.n_state;
+    linear(s.h, C, p.n_lines, l.self_in, C, groups, c, [&](int column, int first, int n, const float* c) {
+        int which = column / C, head = column % C / HEAD;  // a group of 64 columns is one head
+        for (int m = 0; m < n; m++) {
+            int line = first + m, row = p.rows[line];
+            long cached = (((long)row * d.n_head + head) * d.n_text + p.positions[line]) * HEAD;
+            bf16* to = which == 0 ? s.q + (long)line * C + head * HEAD : (which == 1 ? l.self_k : l.self_v) + cached;
+            if (which > 0 && row < 0) {
+                if (which == 1) continue;
+                to = s.heard + (long)line * C + head * HEAD;
+            }
+            float scale = which == 0 ? 0.125f : 1.0f;  // 64 ** -0.5
+            for (int i = 0; i < HEAD; i += 16)
+                narrow(to + i, (load<v16>(c + m * 64 + i) + load<v16>(l.self_in_bias + column + i)) * scale);
+        }
+    });
+}
+
+static void norm_lines(const Scratch& s, int width, const float* weight, const float* bias, Part lines) {
+    for (int m = lines.begin; m < lines.end; m++)
+        norm_line(s.x + (long)m * width, width, weight, bias, s.h + (long)m * width);
+}
+
+static void layer(const Decoder& d, int i_layer, const Pass& p, const Scratch& s, int thread, int n_threads) {
+    const DecoderLayer& l = d.layers[i_layer];
+    int C = d.n_state;
+    float* c = s.c + (long)thread * BLOCK * 64;
+    float* scores = s.scores + (long)thread * s.n_scores;
+    Part lines = part(p.n_lines, thread, n_threads), narrow_groups = part(C / 64, thread, n_threads);
+
+    norm_lines(s, C, l.self_norm, l.self_norm_bias, lines);
+#pragma omp barrier
+    project_self(d, l, p, s, part(3 * C / 64, thread, n_threads), c);
+#pragma omp barrier
+    Part pairs = part(p.n_lines * d.n_head, thread, n_threads);
+    for (int i = pairs.begin; i < pairs.end; i++) attend_self(d, l, p, s, i / d.n_head, i % d.n_head, scores);
+#pragma omp barrier
+    add_linear(d, p, s, s.heard, C, l.self_out, l.self_out_bias, narrow_groups, c);
+#pragma omp barrier
+    norm_lines(s, C, l.cross_norm, l.cross_norm_bias, lines);
+#pragma omp barrier
+    linear(s.h, C, p.n_lines, l.cross_in, C, narrow_groups, c, [&](int column, int first, int n, const float* c) {
+        for (int m = 0; m < n; m++)
+            for (int i = 0; i < 64; i += 16)
+                narrow(s.q + (long)(first + m) * C + column + i,
+                       (load<v16>(c + m * 64 + i) + load<v16>(l.cross_in_bias + column + i)) * 0.125f);
+    });
+#pragma omp barrier
+    attend_sounds(d, l, i_layer, p, s, thread, n_threads, c);
+#pragma omp barrier
+    add_linear(d, p, s, s.heard, C, l.cross_out, l.cross_out_bias, narrow_groups, c);
+#pragma omp barrier
+    norm_lines(s, C, l.mlp_norm, l.mlp_norm_bias, lines);
+#pragma omp barrier
+    linear(s.h, C, p.n_lines, l.mlp_in, C, part(4 * C / 64, thread, n_threads), c, [&](int column, int first, int n, const float* c) {
+        for (int m = 0; m < n; m++)
+            for (int i = 0; i < 64; i += 16)
+                narrow(s.wide + (long)(first + m) * 4 * C + column + i,
+                       gelu(load<v16>(c + m * 64 + i) + load<v16>(l.mlp_in_bias + column + i)));
+    });
+#pragma omp barrier
+    add_linear(d, p, s, s.wide, 4 * C, l.mlp_out, l.mlp_out_bias, narrow_groups, c);
+#pragma omp barrier
+}
+
+static void read_tokens(const Decoder& d, const Pass& p, const Scratch& s, Part lines) {
+    int C = d.n_state;
+    for (int m = lines.begin; m < lines.end; m++)
+        for (int i = 0; i < C; i += 16)
+            store(s.x + (long)m * C + i, widen(d.embedding + (long)p.tokens[m] * C + i) +
+                                             load<v16>(d.positions + (long)p.positions[m] * C + i));
+}
+
+static void write_logits(const Decoder& d, const Pass& p, const Scratch& s, int thread, int n_threads) {
+    int C = d.n_state;
+    float* c = s.c + (long)thread * BLOCK * 64;
+    Part lines = part(p.n_wanted, thread, n_threads);
+    for (int w = lines.begin; w < lines.end; w++)
+        norm_line(s.x + (long)p.wanted[w] * C, C, d.norm, d.norm_bias, s.h + (long)w * C);
+#pragma omp barrier
+    Part groups = part((d.n_vocab + 63) / 64, thread, n_threads);
+    linear(s.h, C, p.n_wanted, d.logits, C, groups, c, [&](int column, int first, int n, const float* c) {
+        int width = d.n_vocab - column < 64 ? d.n_vocab - column : 64;
+        for (int w = 0; w < n; w++)
+            std::memcpy(p.logits + (long)(first + w) * d.n_vocab + column, c + w * 64, width * 4);
+    });
+}
+
+}  // namespace sv
+
+extern "C" {
+
+int64_t sv_decoder_scratch(const sv::Decoder* d, int32_t n_threads) {
+    sv::Scratch s;
+    return (int64_t)sv::lay_out(*d, n_threads, nullptr, &s);
+}
+
+int32_t sv_most_lines() { return sv::MOST_LINES; }
+
+void sv_decode(const sv::Decoder* d, const sv::Pass* p) {
+    sv::Scratch s;
+    sv::lay_out(*d, p->n_threads, (char*)p->scratch, &s);
+#pragma omp parallel num_threads(p->n_threads)
+    {
+        int thread = sv::this_thread(), n_threads = sv::team_size();
+        sv::begin_tiles();
+        sv::read_tokens(*d, *p, s, sv::part(p->n_lines, thread, n_threads));
+#pragma omp barrier
+        for (int i = 0; i < d->n_layer; i++) sv::layer(*d, i, *p, s, thread, n_threads);
+        if (p->n_wanted) sv::write_logits(*d, *p, s, thread, n_threads);
+        sv::end_tiles();
+    }
+}
+}

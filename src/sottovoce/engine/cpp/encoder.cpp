@@ -1,0 +1,239 @@
+// The audio encoder after its convolutions, and the projection of what it heard into the decoder's slots. Knows no
+// request.
+//
+// A window is worked on in chunks of up to 384 positions, each of which goes from its queries, keys and values of one
+// layer to those of the next without leaving the cache of its thread; only attention sees all of a window.
+
+#include "layers.h"
+
+namespace sv {
+
+constexpr int CHUNK = 12 * BLOCK;  // positions; (CHUNK, 4C) bfloat16 of base are 1.5 MB
+constexpr int QUERIES = 32;        // of one head that attend together
+
+struct EncoderLayer {
+    const float *norm, *norm_bias;
+    const bf16* in;  // query, key and value under one another
+    const float* in_bias;
+    const bf16* out;
+    const float* out_bias;
+    const float *mlp_norm, *mlp_norm_bias;
+    const bf16* mlp_in;
+    const float* mlp_in_bias;
+    const bf16* mlp_out;
+    const float* mlp_out_bias;
+};
+
+struct Encoder {
+    int32_t n_layer, n_state, n_head, n_audio;
+    const float *norm, *norm_bias;
+    const EncoderLayer* layers;
+};
+
+struct Hearing {
+    int lines;   // positions of a window, padded to BLOCK
+    int keys;    // padded to GROUP
+    float* x;    // (W, lines, C) the residual stream
+    bf16 *q, *k, *v, *heard;
+    // per thread
+    bf16 *h, *wide, *probs;
+    float *c, *scores;
+};
+
+static size_t lay_out(const Encoder& e, int n_windows, int n_threads, char* base, Hearing* s) {
+    char* at = base;
+    size_t C = e.n_state, W = n_windows, T = n_threads;
+    s->lines = (e.n_audio + BLOCK - 1) & ~(BLOCK - 1);
+    s->keys = (e.n_audio + GROUP - 1) & ~(GROUP - 1);
+    s->x = (float*)take(&at, W * s->lines * C * 4);
+    s->q = (bf16*)take(&at, W * s->lines * C * 2);
+    s->k = (bf16*)take(&at, W * s->keys * C * 2);
+    s->v = (bf16*)take(&at, W * s->lines * C * 2);
+    s->heard = (bf16*)take(&at, W * s->lines * C * 2);
+    s->h = (bf16*)take(&at, T * CHUNK * C * 2);
+    s->wide = (bf16*)take(&at, T * CHUNK * 4 * C * 2);
+    s->probs = (bf16*)take(&at, T * QUERIES * s->lines * 2);
+    s->c = (float*)take(&at, T * BLOCK * GROUP * 4);
+    s->scores = (float*)take(&at, T * QUERIES * s->keys * 4);
+    return at - base;
+}
+
+// 32 lines of keys of one head, as columns. c: (32, 64) with its bias; to: the head's packed keys, line: a multiple of 32
+static inline void pack_keys(const float* c, bf16* to, int line) {
+    uint32_t* at = (uint32_t*)(to + (long)(line / GROUP) * GROUP * HEAD) + line % GROUP;
+    for (int m = 0; m < BLOCK; m++) {
+        alignas(64) bf16 row[HEAD];
+        for (int i = 0; i < HEAD; i += 16) narrow(row + i, load<v16>(c + m * GROUP + i));
+        for (int p = 0; p < HEAD / 2; p++) std::memcpy(at + (long)p * GROUP + m, row + 2 * p, 4);
+    }
+}
+
+// 32 lines of values of one head: two lines together
+static inline void pack_values(const float* c, bf16* to, int line) {
+    for (int m = 0; m < BLOCK; m += 2)
+        for (int i = 0; i < HEAD; i += 16) {
+            u16 even = rounded(load<v16>(c + m * GROUP + i)), odd = rounded(load<v16>(c + (m + 1) * GROUP + i));
+            store(to + (long)(line + m) * HEAD + 2 * i, even | (odd << 16));
+        }
+}
+
+// The bias is added to c, and lines beyond the window are made zero.
+static inline void finish_block(float* c, const float* bias, int n_lines, int n_real) {
+    for (int m = 0; m < n_lines; m++)
+        for (int i = 0; i < GROUP; i += 16)
+            store(c + m * GROUP + i, m < n_real ? load<v16>(c + m * GROUP + i) + load<v16>(bias + i) : all(0));
+}
+
+static void project(const Encoder& e, const EncoderLayer& l, const Hearing& s, int window, Part lines, bf16* h,
+                    float* c) {
+    int C = e.n_state;
+    const float* x = s.x + (long)window * s.lines * C;
+    for (int m = lines.begin; m < lines.end; m++)
+        norm_line(x + (long)m * C, C, l.norm, l.norm_bias, h + (long)(m - lines.begin) * C);
+    linear(h, C, lines.end - lines.begin, l.in, C, {0, 3 * C / GROUP}, c, [&](int column, int first, int n, float* c) {
+        int which = column / C, head = column % C / HEAD, line = lines.begin + first;
+        finish_block(c, l.in_bias + column, n, e.n_audio - line);
+        if (which == 1) return pack_keys(c, s.k + ((long)window * e.n_head + head) * s.keys * HEAD, line);
+        if (which == 2) return pack_values(c, s.v + ((long)window * e.n_head + head) * s.lines * HEAD, line);
+        for (int m = 0; m < n; m++)
+            for (int i = 0; i < HEAD; i += 16)
+                narrow(s.q + ((long)window * s.lines + line + m) * C + column + i, load<v16>(c + m * GROUP + i) * 0.125f);
+    });
+}
+
+static void attend(const Encoder& e, const Hearing& s, int window, int head, int line, float* scores, bf16* probs,
+                   float* c) {
+    int C = e.n_state;
+    const bf16* q = s.q + ((long)window * s.lines + line) * C + head * HEAD;
+    const bf16* k = s.k + ((long)window * e.n_head + head) * s.keys * HEAD;
+    const bf16* v = s.v + ((long)window * e.n_head + head) * s.lines * HEAD;
+    v16 top[QUERIES], unused[QUERIES] = {};
+    for (v16& t : top) t = all(-__builtin_inff());
+    int last = s.keys / GROUP - 1;  // some of its keys may lie beyond the window
+    scores32(q, C, k, last, scores, s.keys, top);
+    scores32(q, C, k + (long)last * GROUP * HEAD, 1, scores + last * GROUP, s.keys, unused);
+    for (int m = 0; m < QUERIES; m++)
+        for (int i = last * GROUP; i < e.n_audio; i++)
+            top[m][0] = top[m][0] > scores[(long)m * s.keys + i] ? top[m][0] : scores[(long)m * s.keys + i];
+    float sums[QUERIES];
+    for (int m = 0; m < QUERIES; m++) {
+        const float* from = scores + (long)m * s.keys;
+        bf16* to = probs + (long)m * s.lines;
+        constexpr float LOG2E = 1.44269504088896f;
+        v16 total = {}, shift = all(largest(top[m]) * LOG2E);
+        int whole = e.n_audio & ~15;
+        for (int i = 0; i < whole; i += 16) {
+            v16 p = exp2_rough(load<v16>(from + i) * LOG2E - shift);
+            total += p;
+            narrow(to + i, p);
+        }
+        for (int i = whole; i < s.lines; i++) {
+            float p = i < e.n_audio ? exp2_rough(all(from[i] * LOG2E) - shift)[0] : 0;
+            total[0] += p;
+            to[i] = narrow1(p);
+        }
+        sums[m] = sum(total);
+    }
+    product(probs, s.lines, QUERIES, v, s.lines / TILE_K, c, GROUP);
+    for (int m = 0; m < QUERIES; m++)
+        for (int i = 0; i < HEAD; i += 16)
+            narrow(s.heard + ((long)window * s.lines + line + m) * C + head * HEAD + i,
+                   load<v16>(c + m * GROUP + i) * (1.0f / sums[m]));
+}
+
+static void add_linear(const Encoder& e, const bf16* from, int n_in, int n_lines, const bf16* weight, const float* bias,
+                       float* x, float* c) {
+    int C = e.n_state;
+    linear(from, n_in, n_lines, weight, n_in, {0, C / GROUP}, c, [&](int column, int first, int n, const float* c) {
+        for (int m = 0; m < n; m++)
+            for (int i = 0; i < GROUP; i += 16) {
+                float* at = x + (long)(first + m) * C + column + i;
+                store(at, load<v16>(at) + load<v16>(c + m * GROUP + i) + load<v16>(bias + column + i));
+            }
+    });
+}
+
+static void digest(const Encoder& e, const EncoderLayer& l, const Hearing& s, int window, Part lines, bf16* h,
+                   bf16* wide, float* c) {
+    int C = e.n_state, n = lines.end - lines.begin;
+    long first = (long)window * s.lines + lines.begin;
+    float* x = s.x + first * C;
+    add_linear(e, s.heard + first * C, C, n, l.out, l.out_bias, x, c);
+    for (int m = 0; m < n; m++) norm_line(x + (long)m * C, C, l.mlp_norm, l.mlp_norm_bias, h + (long)m * C);
+    linear(h, C, n, l.mlp_in, C, {0, 4 * C / GROUP}, c, [&](int column, int first, int n, const float* c) {
+        for (int m = 0; m < n; m++)
+            for (int i = 0; i < GROUP; i += 16)
+                narrow(wide + (long)(first + m) * 4 * C + column + i,
+                       gelu(load<v16>(c + m * GROUP + i) + load<v16>(l.mlp_in_bias + column + i)));
+    });
+    add_linear(e, wide, 4 * C, n, l.mlp_out, l.mlp_out_bias, x, c);
+}
+
+}  // namespace sv
+
+extern "C" {
+
+int64_t sv_encoder_scratch(const sv::Encoder* e, int32_t n_windows, int32_t n_threads) {
+    sv::Hearing s;
+    return (int64_t)sv::lay_out(*e, n_windows, n_threads, nullptr, &s);
+}
+
+// x: (W, n_audio, C) float32, convolved and with positions. features: (W, n_audio, C) bfloat16.
+void sv_encode(const sv::Encoder* e, int32_t n_windows, const float* x, sv::bf16* features, int32_t n_threads,
+               void* scratch) {
+    using namespace sv;
+    Hearing s;
+    lay_out(*e, n_windows, n_threads, (char*)scratch, &s);
+    int C = e->n_state, S = e->n_audio;
+#pragma omp parallel num_threads(n_threads)
+    {
+        int thread = this_thread(), n = team_size();
+        bf16* h = s.h + (long)thread * CHUNK * C;
+        bf16* wide = s.wide + (long)thread * CHUNK * 4 * C;
+        bf16* probs = s.probs + (long)thread * QUERIES * s.lines;
+        float* c = s.c + (long)thread * BLOCK * GROUP;
+        float* scores = s.scores + (long)thread * QUERIES * s.keys;
+        // chunks: as many as the threads need, none above CHUNK, all whole blocks
+        int blocks = s.lines / BLOCK, least = (blocks * BLOCK + CHUNK - 1) / CHUNK;
+        int per_window = least;
+        while (n_windows * per_window % n && per_window < blocks) per_window++;
+        Part mine = part(n_windows * per_window, thread, n);
+        auto lines_of = [&](int i) {
+            Part b = part(blocks, i % per_window, per_window);
+            return Part{b.begin * BLOCK, b.end * BLOCK};
+        };
+        begin_tiles();
+        for (int i = mine.begin; i < mine.end; i++) {
+            int w = i / per_window;
+            Part lines = lines_of(i);
+            for (int m = lines.begin; m < lines.end; m++) {
+                float* to = s.x + ((long)w * s.lines + m) * C;
+                if (m < S)
+                    std::memcpy(to, x + ((long)w * S + m) * C, C * 4);
+                else
+                    std::memset(to, 0, C * 4);
+            }
+            project(*e, e->layers[0], s, w, lines, h, c);
+        }
+        for (int layer = 0; layer < e->n_layer; layer++) {
+#pragma omp barrier
+            Part pieces = part(n_windows * e->n_head * blocks, thread, n);
+            for (int i = pieces.begin; i < pieces.end; i++)
+                attend(*e, s, i / (e->n_head * blocks), i / blocks % e->n_head, i % blocks * QUERIES, scores, probs, c);
+#pragma omp barrier
+            for (int i = mine.begin; i < mine.end; i++) {
+                int w = i / per_window;
+                digest(*e, e->layers[layer], s, w, lines_of(i), h, wide, c);
+                if (layer + 1 < e->n_layer) project(*e, e->layers[layer + 1], s, w, lines_of(i), h, c);
+            }
+        }
+        for (int i = mine.begin; i < mine.end; i++) {
+            Part lines = lines_of(i);
+            for (int m = lines.begin; m < lines.end && m < S; m++)
+                norm_line(s.x + ((long)(i / per_window) * s.lines + m) * C, C, e->norm, e->norm_bias,
+                          features + ((long)(i / per_window) * S + m) * C);
+        }
+        end_tiles();
+    }
+}
+}

@@ -1,0 +1,93 @@
+// What the encoder and the decoder have in common: norms, linear layers with what follows them, who does which part.
+
+#pragma once
+
+#include "simd.h"
+
+#if defined(_OPENMP)
+#include <omp.h>
+#endif
+
+namespace sv {
+
+constexpr int HEAD = 64;  // width of an attention head, in every checkpoint
+
+#if defined(_OPENMP)
+static inline int this_thread() { return omp_get_thread_num(); }
+static inline int team_size() { return omp_get_num_threads(); }
+#else
+static inline int this_thread() { return 0; }
+static inline int team_size() { return 1; }
+#endif
+
+struct Part {
+    int begin, end;
+};
+
+// The part of n pieces of work that thread i of n_threads does
+static inline Part part(int n, int i, int n_threads) {
+    return {(int)((long)n * i / n_threads), (int)((long)n * (i + 1) / n_threads)};
+}
+
+// The next part of one piece of memory; with a null base only the size is found.
+static inline char* take(char** at, size_t bytes) {
+    char* p = *at;
+    *at += (bytes + 63) & ~(size_t)63;
+    return p;
+}
+
+// y = norm(x) * weight + bias, of one line of `width` floats
+static inline void norm_line(const float* x, int width, const float* weight, const float* bias, bf16* y) {
+    v16 total = {}, squares = {};
+    for (int c = 0; c < width; c += 16) total += load<v16>(x + c);
+    float mean = sum(total) / width;
+    for (int c = 0; c < width; c += 16) {
+        v16 d = load<v16>(x + c) - mean;
+        squares += d * d;
+    }
+    float scale = 1.0f / __builtin_sqrtf(sum(squares) / width + 1e-5f);
+    for (int c = 0; c < width; c += 16)
+        narrow(y + c, (load<v16>(x + c) - mean) * scale * load<v16>(weight + c) + load<v16>(bias + c));
+}
+
+constexpr int BLOCK = 32;  // lines of one product
+
+// Some groups of 64 columns of a linear layer, for all lines: use(column, line, n, c) is given each block of products,
+// c: (n lines x 64). NOTE: with AMX, lines are read up to the next multiple of 16.
+template <typename Use>
+static inline void linear(const bf16* a, long lda, int n_lines, const bf16* weight, int n_in, Part groups, float* c,
+                          Use use) {
+    for (int g = groups.begin; g < groups.end; g++) {
+        for (int m = 0; m < n_lines; m += BLOCK) {
+            int n = n_lines - m < BLOCK ? n_lines - m : BLOCK;
+            product(a + m * lda, lda, n, weight + (long)g * n_in * GROUP, n_in / TILE_K, c, GROUP);
+            use(g * GROUP, m, n, c);
+        }
+    }
+}
+
+// Scores -> probabilities of one line, in place as bfloat16; returns their sum. Lines are padded to multiples of 32.
+static inline float soften(const float* scores, int n, bf16* probs) {
+    v16 top = all(-__builtin_inff());
+    int whole = n & ~15;
+    for (int s = 0; s < whole; s += 16) top = max(top, load<v16>(scores + s));
+    float m = largest(top);
+    for (int s = whole; s < n; s++) m = scores[s] > m ? scores[s] : m;
+    v16 total = {};
+    for (int s = 0; s < whole; s += 16) {
+        v16 e = exp_neg(load<v16>(scores + s) - m);
+        total += e;
+        narrow(probs + s, e);
+    }
+    int end = (n + 31) & ~31;
+    for (int s = whole; s < end; s += 16) {
+        v16 x;
+        for (int i = 0; i < 16; i++) x[i] = s + i < n ? scores[s + i] - m : -100.0f;
+        v16 e = exp_neg(x);
+        total += e;
+        narrow(probs + s, e);
+    }
+    return sum(total);
+}
+
+}  // namespace sv

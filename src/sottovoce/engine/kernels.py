@@ -1,0 +1,150 @@
+"""The compiled CPU kernels (cpp/): which library suits this CPU, its calls, and weights as it reads them.
+
+Without a library for this CPU everything is computed by torch; engine/cache.py is the plain twin.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import mmap
+import os
+import sys
+from ctypes import POINTER, Structure, c_int32, c_int64, c_void_p
+from functools import cache
+from math import prod
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+FOLDER = Path(__file__).parent / "cpp"
+HEAD = 64  # width of an attention head, in every checkpoint; cpp/layers.h
+TILE_K, GROUP = 32, 64  # cpp/simd.h: k of a tile, and the columns of one product
+HUGE_PAGE = 2 << 20  # bytes, on x86-64
+ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA = (
+    0x1023,
+    18,
+)  # asking Linux for AMX's registers; linux Documentation/arch/x86/xstate
+
+
+def _fields(text: str, kind: type) -> list[tuple[str, type]]:
+    return [(name, kind) for name in text.split()]
+
+
+class DecoderLayer(Structure):
+    """cpp/decoder.cpp:DecoderLayer."""
+
+    _fields_ = _fields(
+        "self_norm self_norm_bias self_in self_in_bias self_out self_out_bias "
+        "cross_norm cross_norm_bias cross_in cross_in_bias cross_out cross_out_bias "
+        "mlp_norm mlp_norm_bias mlp_in mlp_in_bias mlp_out mlp_out_bias self_k self_v cross_k cross_v",
+        c_void_p,
+    )
+
+
+class Decoder(Structure):
+    """cpp/decoder.cpp:Decoder."""
+
+    _fields_ = [
+        *_fields("n_layer n_state n_head n_vocab n_text n_audio", c_int32),
+        *_fields("embedding positions norm norm_bias logits", c_void_p),
+        ("layers", POINTER(DecoderLayer)),
+    ]
+
+
+class EncoderLayer(Structure):
+    """cpp/encoder.cpp:EncoderLayer."""
+
+    _fields_ = _fields(
+        "norm norm_bias in_ in_bias out out_bias mlp_norm mlp_norm_bias mlp_in mlp_in_bias mlp_out mlp_out_bias",
+        c_void_p,
+    )
+
+
+class Encoder(Structure):
+    """cpp/encoder.cpp:Encoder."""
+
+    _fields_ = [
+        *_fields("n_layer n_state n_head n_audio", c_int32),
+        *_fields("norm norm_bias", c_void_p),
+        ("layers", POINTER(EncoderLayer)),
+    ]
+
+
+class Pass(Structure):
+    """cpp/decoder.cpp:Pass."""
+
+    _fields_ = [
+        *_fields("n_lines n_groups n_wanted n_heads", c_int32),
+        *_fields("tokens positions rows group_slot group_line group_n_lines wanted logits heads scores", c_void_p),
+        ("n_threads", c_int32),
+        ("scratch", c_void_p),
+    ]
+
+
+@cache
+def library() -> ctypes.CDLL | None:
+    """The kernels for this CPU, or None: another machine, or the package was installed without a compiler.
+
+    SOTTOVOCE_KERNELS chooses: off, or an instruction set (amx, avx512_bf16, avx512, avx2).
+    """
+    wanted = os.environ.get("SOTTOVOCE_KERNELS", "").lower()
+    for name in (wanted,) if wanted else instruction_sets():
+        path = FOLDER / f"kernels_{name}.so"
+        if path.is_file() and (name != "amx" or _may_use_tiles()):
+            found = ctypes.CDLL(str(path))
+            found.sv_decoder_scratch.restype = found.sv_encoder_scratch.restype = c_int64
+            return found
+    return None
+
+
+def instruction_sets() -> list[str]:
+    """Those of this CPU that there may be kernels for, the fastest first. ONEDNN_MAX_CPU_ISA is respected."""
+    level = torch.backends.cpu.get_cpu_capability()
+    cap = os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper()
+    free = cap in ("", "ALL", "DEFAULT")
+    found = []
+    if torch.cpu._is_amx_tile_supported() and (free or "AMX" in cap):
+        found.append("amx")
+    if torch.cpu._is_avx512_bf16_supported() and (free or "AMX" in cap or "BF16" in cap):
+        found.append("avx512_bf16")
+    if level == "AVX512" and (free or "AVX512" in cap or "AMX" in cap):
+        found.append("avx512")
+    return [*found, "avx2"] if level in ("AVX512", "AVX2") else found
+
+
+@cache
+def _may_use_tiles() -> bool:
+    if sys.platform != "linux":
+        return False
+    syscall = ctypes.CDLL(None).syscall
+    return bool(syscall(158, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0)  # 158: arch_prctl on x86-64
+
+
+def packed(weight: Tensor) -> Tensor:
+    """A linear layer's weight (N, K) as cpp/simd.h packs a matrix: bfloat16, N padded to whole groups of columns."""
+    n, k = weight.shape
+    weight = F.pad(weight.to(torch.bfloat16), (0, 0, 0, -n % GROUP))
+    pairs = weight.view(-1, GROUP, k // 2, 2).transpose(1, 2)  # (N/64, K/2, 64, 2)
+    return room(tuple(pairs.shape), torch.bfloat16).copy_(pairs)
+
+
+def room(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """Memory in huge pages where the system gives them, zeroed, and touched only when it is first written.
+
+    Streams of keys, values and weights come from there twice as fast as from small pages (docs/log.md).
+    """
+    n_bytes = prod(shape) * dtype.itemsize
+    if n_bytes < HUGE_PAGE or not hasattr(mmap, "MADV_HUGEPAGE"):
+        return torch.zeros(shape, dtype=dtype)
+    memory = mmap.mmap(-1, n_bytes + HUGE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    with contextlib.suppress(OSError):  # a kernel without huge pages: small ones will do
+        memory.madvise(mmap.MADV_HUGEPAGE)
+    start = -ctypes.addressof(ctypes.c_char.from_buffer(memory)) % HUGE_PAGE
+    return torch.frombuffer(memory, dtype=dtype, count=prod(shape), offset=start).view(shape)
+
+
+def padded(n: int, multiple: int) -> int:
+    return -(-n // multiple) * multiple

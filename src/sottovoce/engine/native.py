@@ -1,0 +1,239 @@
+"""The network on compiled CPU kernels: packed weights, slots and rows, passes over lines. Plain twin: plain.py.
+
+A line is one token of one row. Weights, keys and values are bfloat16; the residual stream and logits float32.
+
+    self: per layer (n_rows + 1, H, n_text_ctx, 64) keys and values; the last row is for texts that are only read
+    cross: per layer and slot the keys and values of a sound, packed (cpp/decoder.cpp)
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence as Seq
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sottovoce.engine import kernels
+from sottovoce.engine.kernels import GROUP, HEAD, TILE_K, packed, padded, room
+from sottovoce.model.dims import Dims
+from sottovoce.model.whisper import Decoder, DecoderBlock, Encoder, EncoderBlock, Whisper
+
+
+def fits(model: Whisper) -> bool:
+    """Whether there are kernels for this model: bfloat16 on a CPU that they know, heads as every checkpoint has them."""
+    weight, dims = model.decoder.token_embedding.weight, model.dims
+    heads = (dims.n_text_state // dims.n_text_head, dims.n_audio_state // dims.n_audio_head)
+    if weight.dtype != torch.bfloat16 or weight.device.type != "cpu" or heads != (HEAD, HEAD):
+        return False
+    return kernels.library() is not None
+
+
+class NativeNetwork:
+    """A model's encoder and decoder on kernels; the convolutions before them are torch's."""
+
+    def __init__(self, model: Whisper, n_slots: int, n_rows: int, n_threads: int) -> None:
+        self.encoder = NativeEncoder(model.encoder, model.dims, n_threads)
+        self.decoder = NativeDecoder(model.decoder, model.dims, n_slots, n_rows, n_threads)
+        self.features = self.encoder.features
+        self.put_sound_, self.copy_rows_ = self.decoder.put_sound_, self.decoder.copy_rows_
+        self.read, self.step, self.scores = self.decoder.read, self.decoder.step, self.decoder.scores
+
+
+class NativeEncoder:
+    """An encoder's packed weights."""
+
+    def __init__(self, encoder: Encoder, dims: Dims, n_threads: int) -> None:
+        found = kernels.library()
+        assert found is not None, "there are no kernels for this CPU"
+        self.library = found
+        self.encoder = encoder
+        self.n_threads = n_threads
+        self._kept: list[Tensor] = []
+        layers = (kernels.EncoderLayer * dims.n_audio_layer)()
+        for i, block in enumerate(encoder.blocks):
+            assert isinstance(block, EncoderBlock)
+            own, mlp = block.attn, block.mlp
+            parts = {
+                "norm": block.attn_ln.weight, "norm_bias": block.attn_ln.bias,
+                "in_": packed(torch.cat([own.query.weight, own.key.weight, own.value.weight])),
+                "in_bias": torch.cat([own.query.bias, torch.zeros_like(own.query.bias), own.value.bias]),
+                "out": packed(own.out.weight), "out_bias": own.out.bias,
+                "mlp_norm": block.mlp_ln.weight, "mlp_norm_bias": block.mlp_ln.bias,
+                "mlp_in": packed(mlp[0].weight), "mlp_in_bias": mlp[0].bias,
+                "mlp_out": packed(mlp[2].weight), "mlp_out_bias": mlp[2].bias,
+            }  # fmt: skip
+            for name, tensor in parts.items():
+                setattr(layers[i], name, _pointer(tensor, self._kept))
+        norm = _pointer(encoder.ln_post.weight, self._kept), _pointer(encoder.ln_post.bias, self._kept)
+        self._structure = kernels.Encoder(
+            dims.n_audio_layer, dims.n_audio_state, dims.n_audio_head, dims.n_audio_ctx, *norm, layers
+        )
+        self._scratch = torch.empty(0, dtype=torch.uint8)
+
+    def features(self, mel: Tensor) -> Tensor:
+        e, n = self.encoder, len(mel)
+        x = F.gelu(e.conv2(F.gelu(e.conv1(mel.to(torch.bfloat16))))).transpose(1, 2)
+        x = (x.float() + e.positional_embedding.float()).contiguous()  # (W, S, C)
+        found = torch.empty(x.shape, dtype=torch.bfloat16)
+        model = ctypes.byref(self._structure)
+        n_bytes = self.library.sv_encoder_scratch(model, n, self.n_threads)
+        if n_bytes > len(self._scratch):
+            self._scratch = room((n_bytes,), torch.uint8)
+        given, taken, scratch = (ctypes.c_void_p(t.data_ptr()) for t in (x, found, self._scratch))
+        self.library.sv_encode(model, n, given, taken, self.n_threads, scratch)
+        return found
+
+
+class NativeDecoder:
+    """A decoder's packed weights, slots and rows; what its methods mean says plain.Network."""
+
+    def __init__(self, decoder: Decoder, dims: Dims, n_slots: int, n_rows: int, n_threads: int) -> None:
+        found = kernels.library()
+        assert found is not None, "there are no kernels for this CPU"
+        self.library = found
+        self.dims = dims
+        self.n_layer = dims.n_text_layer
+        self.spare_row = n_rows
+        self.n_keys, self.n_values = padded(dims.n_audio_ctx, GROUP), padded(dims.n_audio_ctx, TILE_K)
+        heads, shape = dims.n_text_head, (n_rows + 1, dims.n_text_head, dims.n_text_ctx, HEAD)
+        self.self_k, self.self_v = ([room(shape, torch.bfloat16) for _ in range(self.n_layer)] for _ in range(2))
+        self.cross_k, self.cross_v = (
+            [room((n_slots, heads, n * HEAD), torch.bfloat16) for _ in range(self.n_layer)]
+            for n in (self.n_keys, self.n_values)
+        )
+        self._kept: list[Tensor] = []  # what the structures point to
+        self._kv = [self._cross_projection(block) for block in decoder.blocks]
+        self._structure = self._structure_of(decoder)
+        self._most_lines = int(found.sv_most_lines())
+        self._scratch = room((found.sv_decoder_scratch(ctypes.byref(self._structure), n_threads),), torch.uint8)
+        self._pass = kernels.Pass(n_threads=n_threads, scratch=self._scratch.data_ptr())
+
+    # --- sounds and rows --------------------------------------------------------------------------------------------
+
+    def put_sound_(self, slots: Seq[int], features: Tensor) -> None:
+        n, heads = len(slots), self.dims.n_text_head
+        for i_layer, (weight, bias) in enumerate(self._kv):
+            kv = F.linear(features, weight, bias).view(n, -1, 2, heads, HEAD)  # (W, S, 2, H, D)
+            keys = F.pad(kv[:, :, 0], (0, 0, 0, 0, 0, self.n_keys - kv.shape[1]))
+            keys = keys.view(n, -1, GROUP, heads, HEAD // 2, 2).permute(0, 3, 1, 4, 2, 5).reshape(n, heads, -1)
+            values = F.pad(kv[:, :, 1], (0, 0, 0, 0, 0, self.n_values - kv.shape[1]))
+            values = values.view(n, -1, 2, heads, HEAD).permute(0, 3, 1, 4, 2).reshape(n, heads, -1)
+            for i, slot in enumerate(slots):
+                self.cross_k[i_layer][slot], self.cross_v[i_layer][slot] = keys[i], values[i]
+
+    def copy_rows_(self, targets: Seq[int], sources: Seq[int], length: int) -> None:
+        moved = [(t, s) for t, s in zip(targets, sources, strict=True) if t != s]
+        if not moved:
+            return
+        to, of = ([pair[i] for pair in moved] for i in range(2))
+        for pool in (*self.self_k, *self.self_v):
+            pool[to, :, :length] = pool[of, :, :length]
+
+    # --- passes -----------------------------------------------------------------------------------------------------
+
+    def read(self, texts: Seq[Seq[int]], rows: Seq[int], slots: Seq[int], wanted: Seq[Seq[int]]) -> Tensor:
+        logits, _ = self._read(texts, rows, slots, wanted, [0] * len(texts), ())
+        return logits
+
+    def step(self, tokens: Seq[int], rows: Seq[int], positions: Seq[int], groups: Seq[tuple[int, int]]) -> Tensor:
+        slots = [slot for slot, n_rows in groups for _ in range(n_rows)]
+        logits, _ = self._read([(token,) for token in tokens], rows, slots, [(0,)] * len(tokens), positions, ())
+        return logits
+
+    def scores(self, text: Seq[int], slot: int, wanted: Seq[int], heads: Seq[tuple[int, int]]) -> tuple[Tensor, Tensor]:
+        return self._read([text], [self.spare_row], [slot], [wanted], [0], heads)
+
+    def _read(
+        self,
+        texts: Seq[Seq[int]],
+        rows: Seq[int],
+        slots: Seq[int],
+        wanted: Seq[Seq[int]],
+        starts: Seq[int],
+        heads: Seq[tuple[int, int]],
+    ) -> tuple[Tensor, Tensor]:
+        """Read texts whose first tokens stand at `starts`, in as many passes as their lines need."""
+        sizes = [len(text) for text in texts]
+        tokens = np.concatenate([np.asarray(text, np.int32) for text in texts])
+        places = np.concatenate([np.arange(a, a + n, dtype=np.int32) for a, n in zip(starts, sizes, strict=True)])
+        ends = np.cumsum(sizes)
+        asked = np.concatenate([np.asarray(w, np.int64) + e - n for w, e, n in zip(wanted, ends, sizes, strict=True)])
+        of_row, of_slot = (np.repeat(np.asarray(x, np.int32), sizes) for x in (rows, slots))
+        logits = torch.empty(len(asked), self.dims.n_vocab)
+        scores = torch.empty(len(heads), len(tokens), self.dims.n_audio_ctx)
+        for a in range(0, len(tokens), self._most_lines):
+            b = min(len(tokens), a + self._most_lines)
+            first, last = np.searchsorted(asked, (a, b))
+            part = torch.empty(len(heads), b - a, self.dims.n_audio_ctx)
+            lines = tokens[a:b], places[a:b], of_row[a:b], of_slot[a:b]
+            self._run(lines, (asked[first:last] - a).astype(np.int32), logits[first:last], heads, part)
+            scores[:, a:b] = part
+        return logits, scores
+
+    def _run(
+        self,
+        lines: tuple[np.ndarray, ...],
+        wanted: np.ndarray,
+        logits: Tensor,
+        heads: Seq[tuple[int, int]],
+        scores: Tensor,
+    ) -> None:
+        """One pass. lines: tokens, positions, rows and slots, (T,) int32 each."""
+        tokens, places, rows, slots = lines
+        cuts = np.flatnonzero(np.diff(slots, prepend=-1))
+        line, n_lines = cuts.astype(np.int32), np.diff(cuts, append=len(slots)).astype(np.int32)
+        slot, pairs = slots[cuts], np.asarray(heads, np.int32).reshape(-1, 2)
+        p = self._pass
+        p.n_lines, p.n_groups, p.n_wanted, p.n_heads = len(tokens), len(cuts), len(wanted), len(pairs)
+        p.tokens, p.positions, p.rows = tokens.ctypes.data, places.ctypes.data, rows.ctypes.data
+        p.group_slot, p.group_line, p.group_n_lines = slot.ctypes.data, line.ctypes.data, n_lines.ctypes.data
+        p.wanted, p.heads = wanted.ctypes.data, pairs.ctypes.data
+        p.logits, p.scores = logits.data_ptr(), scores.data_ptr()
+        self.library.sv_decode(ctypes.byref(self._structure), ctypes.byref(p))
+
+    # --- weights ----------------------------------------------------------------------------------------------------
+
+    def _cross_projection(self, block: torch.nn.Module) -> tuple[Tensor, Tensor]:
+        assert isinstance(block, DecoderBlock)
+        a = block.cross_attn
+        bias = torch.zeros_like(a.value.bias)  # keys have none
+        return torch.cat([a.key.weight, a.value.weight]), torch.cat([bias, a.value.bias])
+
+    def _structure_of(self, decoder: Decoder) -> kernels.Decoder:
+        layers = (kernels.DecoderLayer * self.n_layer)()
+        for i, block in enumerate(decoder.blocks):
+            assert isinstance(block, DecoderBlock)
+            own, cross, mlp = block.attn, block.cross_attn, block.mlp
+            parts = {
+                "self_norm": block.attn_ln.weight, "self_norm_bias": block.attn_ln.bias,
+                "self_in": packed(torch.cat([own.query.weight, own.key.weight, own.value.weight])),
+                "self_in_bias": torch.cat([own.query.bias, torch.zeros_like(own.query.bias), own.value.bias]),
+                "self_out": packed(own.out.weight), "self_out_bias": own.out.bias,
+                "cross_norm": block.cross_attn_ln.weight, "cross_norm_bias": block.cross_attn_ln.bias,
+                "cross_in": packed(cross.query.weight), "cross_in_bias": cross.query.bias,
+                "cross_out": packed(cross.out.weight), "cross_out_bias": cross.out.bias,
+                "mlp_norm": block.mlp_ln.weight, "mlp_norm_bias": block.mlp_ln.bias,
+                "mlp_in": packed(mlp[0].weight), "mlp_in_bias": mlp[0].bias,
+                "mlp_out": packed(mlp[2].weight), "mlp_out_bias": mlp[2].bias,
+                "self_k": self.self_k[i], "self_v": self.self_v[i],
+                "cross_k": self.cross_k[i], "cross_v": self.cross_v[i],
+            }  # fmt: skip
+            for name, tensor in parts.items():
+                setattr(layers[i], name, _pointer(tensor, self._kept))
+        d, embedding = self.dims, decoder.token_embedding.weight
+        parts_of_all = (embedding, decoder.positional_embedding.float(), decoder.ln.weight, decoder.ln.bias)
+        return kernels.Decoder(
+            *(d.n_text_layer, d.n_text_state, d.n_text_head, d.n_vocab, d.n_text_ctx, d.n_audio_ctx),
+            *(_pointer(tensor, self._kept) for tensor in (*parts_of_all, packed(embedding))),
+            layers,
+        )
+
+
+def _pointer(tensor: Tensor, kept: list[Tensor]) -> int:
+    """Where a tensor lies, as kernels read it: vectors float32, matrices as they are. `kept` keeps it alive."""
+    tensor = (tensor.float() if tensor.ndim == 1 else tensor).detach().contiguous()
+    kept.append(tensor)
+    return tensor.data_ptr()

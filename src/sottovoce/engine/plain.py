@@ -1,0 +1,99 @@
+"""The network on torch: any device, any precision. Knows no window, no policy.
+
+`Network` is what a runner computes with; native.py is the same on compiled kernels, and this one is its plain twin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Seq
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from sottovoce.engine.cache import AlignPass, DecodePass, Pools, PrefillPass
+from sottovoce.model.whisper import Whisper
+
+NOWHERE = -1  # the row of a text whose keys and values are not kept
+
+
+class Network(Protocol):
+    """A model with its slots and rows."""
+
+    def features(self, mel: Tensor) -> Tensor:
+        """(W, M, F) float32 log-mel -> (W, S, C) encoded sound, in the model's dtype."""
+        ...
+
+    def put_sound_(self, slots: Seq[int], features: Tensor) -> None:
+        """Project encoded sounds, (W, S, C), to keys and values, and store them in their slots."""
+        ...
+
+    def copy_rows_(self, targets: Seq[int], sources: Seq[int], length: int) -> None:
+        """Row targets[i] continues what row sources[i] held, up to `length` positions."""
+        ...
+
+    def read(self, texts: Seq[Seq[int]], rows: Seq[int], slots: Seq[int], wanted: Seq[Seq[int]]) -> Tensor:
+        """Read texts from their beginning, together. Returns (n_wanted, V) float32 logits, text by text.
+
+        rows: where keys and values of each stay, or NOWHERE for all. wanted: per text the indices of tokens whose
+        logits are asked for, ascending.
+        """
+        ...
+
+    def step(self, tokens: Seq[int], rows: Seq[int], positions: Seq[int], groups: Seq[tuple[int, int]]) -> Tensor:
+        """One token a row. groups: (slot, n_rows) in the order of the rows. Returns (R, V) float32 logits."""
+        ...
+
+    def scores(self, text: Seq[int], slot: int, wanted: Seq[int], heads: Seq[tuple[int, int]]) -> tuple[Tensor, Tensor]:
+        """Read one text for its attention; nothing is kept.
+
+        Returns logits (n_wanted, V) and the cross-attention scores of heads (layer, head) before the softmax,
+        (n_heads, T, S), float32.
+        """
+        ...
+
+
+class PlainNetwork:
+    """model: on its device and in its dtype."""
+
+    def __init__(self, model: Whisper, n_slots: int, n_rows: int) -> None:
+        self.model = model
+        weight = model.decoder.token_embedding.weight
+        self.device, self.dtype = weight.device, weight.dtype
+        self.pools = Pools(model.dims, n_slots, n_rows, self.device, self.dtype)
+
+    def features(self, mel: Tensor) -> Tensor:
+        encoded: Tensor = self.model.encoder(mel.to(self.dtype))
+        return encoded
+
+    def put_sound_(self, slots: Seq[int], features: Tensor) -> None:
+        self.pools.put_sound_(slots, self.model.decoder.cross_kv(features))
+
+    def copy_rows_(self, targets: Seq[int], sources: Seq[int], length: int) -> None:
+        self.pools.copy_rows_(targets, sources, length)
+
+    def read(self, texts: Seq[Seq[int]], rows: Seq[int], slots: Seq[int], wanted: Seq[Seq[int]]) -> Tensor:
+        longest = max(len(text) for text in texts)
+        padded = [[*text, *[0] * (longest - len(text))] for text in texts]
+        tokens = torch.tensor(padded, device=self.device)
+        kept = [] if NOWHERE in rows else rows
+        hidden = self.model.decoder(tokens, self._positions(longest, len(texts)), PrefillPass(self.pools, kept, slots))
+        lines = [line for line, indices in enumerate(wanted) for _ in indices]
+        logits: Tensor = self.model.decoder.logits(hidden[lines, [i for indices in wanted for i in indices]])
+        return logits
+
+    def step(self, tokens: Seq[int], rows: Seq[int], positions: Seq[int], groups: Seq[tuple[int, int]]) -> Tensor:
+        places = torch.tensor(positions, device=self.device)
+        cache = DecodePass(self.pools, rows, places, max(positions), groups)
+        hidden = self.model.decoder(torch.tensor(tokens, device=self.device)[:, None], places[:, None], cache)
+        logits: Tensor = self.model.decoder.logits(hidden[:, 0])  # (R, 1, C) -> (R, V)
+        return logits
+
+    def scores(self, text: Seq[int], slot: int, wanted: Seq[int], heads: Seq[tuple[int, int]]) -> tuple[Tensor, Tensor]:
+        cache = AlignPass(self.pools, slot, heads)
+        tokens = torch.tensor([list(text)], device=self.device)
+        hidden = self.model.decoder(tokens, self._positions(len(text), 1), cache)
+        return self.model.decoder.logits(hidden[0, list(wanted)]), cache.scores
+
+    def _positions(self, n: int, n_texts: int) -> Tensor:
+        return torch.arange(n, device=self.device).expand(n_texts, -1)

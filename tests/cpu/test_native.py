@@ -1,0 +1,146 @@
+"""Compiled kernels beside their plain twin: the same network in float32, with weights that bfloat16 can hold.
+
+Tolerances: products take bfloat16 inputs (8 bits), so activations differ by up to 2 ** -8 of their size a layer.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from sottovoce.engine import kernels, native
+from sottovoce.engine.plain import NOWHERE, PlainNetwork
+from sottovoce.model.dims import Dims
+from sottovoce.model.whisper import Whisper
+
+DIMS = Dims(
+    n_mels=80, n_audio_ctx=150, n_audio_state=128, n_audio_head=2, n_audio_layer=2,
+    n_vocab=1003, n_text_ctx=96, n_text_state=128, n_text_head=2, n_text_layer=2,
+)  # fmt: skip
+N_SLOTS, N_ROWS = 6, 20
+TOLERANCE = 0.03  # of the largest value
+
+pytestmark = pytest.mark.skipif(kernels.library() is None, reason="no kernels for this CPU: nothing to compare")
+
+
+@pytest.fixture(scope="module")
+def model() -> Whisper:
+    torch.manual_seed(0)
+    model = Whisper(DIMS).eval().requires_grad_(False)
+    for p in model.parameters():
+        p.normal_(0, 0.08 if p.ndim > 1 else 0.5)
+    for name, p in model.named_parameters():
+        if "ln" in name and name.endswith("weight"):
+            p.add_(1.0)
+    return model.to(torch.bfloat16)
+
+
+@pytest.fixture
+def twins(model: Whisper) -> tuple[native.NativeNetwork, PlainNetwork]:
+    plain = Whisper(DIMS).eval().requires_grad_(False)
+    plain.load_state_dict({name: t.float() for name, t in model.state_dict().items()})
+    pair = native.NativeNetwork(model, N_SLOTS, N_ROWS, 2), PlainNetwork(plain, N_SLOTS, N_ROWS)
+    torch.manual_seed(1)
+    features = torch.randn(N_SLOTS, DIMS.n_audio_ctx, DIMS.n_audio_state).to(torch.bfloat16)
+    pair[0].put_sound_(range(N_SLOTS), features)
+    pair[1].put_sound_(range(N_SLOTS), features.float())
+    return pair
+
+
+def close(ours: torch.Tensor, theirs: torch.Tensor) -> bool:
+    assert ours.shape == theirs.shape
+    return bool(((ours - theirs).abs().max() <= TOLERANCE * theirs.abs().max()).item())
+
+
+@pytest.mark.parametrize("n_windows", [1, 3])
+def test_the_encoder_hears_the_same(twins: tuple[native.NativeNetwork, PlainNetwork], n_windows: int) -> None:
+    mel = torch.randn(n_windows, DIMS.n_mels, 2 * DIMS.n_audio_ctx)
+    assert close(twins[0].features(mel).float(), twins[1].features(mel))
+
+
+def test_what_memory_held_before_does_not_matter(twins: tuple[native.NativeNetwork, PlainNetwork]) -> None:
+    """A compiler moved stores behind the instruction that reads them, and NaN of an earlier call came through."""
+    network = twins[0]
+    mel = torch.randn(1, DIMS.n_mels, 2 * DIMS.n_audio_ctx)
+    found = []
+    for byte in (0, 0x7F, 0xFF):
+        network.encoder.features(mel)
+        for scratch in (network.encoder._scratch, network.decoder._scratch):
+            scratch.fill_(byte)
+        found.append((network.features(mel), network.read([[5, 6, 7]] * 5, range(5), [0, 0, 1, 2, 3], [(1, 2)] * 5)))
+    for features, logits in found[1:]:
+        assert torch.equal(features, found[0][0])
+        assert torch.equal(logits, found[0][1])
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 16, 17, 20])
+def test_prompts_and_steps_of_any_number_of_rows(twins: tuple[native.NativeNetwork, PlainNetwork], n: int) -> None:
+    """Rows of different lengths, several of them at one slot, in an order that is not that of the rows."""
+    generator = torch.Generator().manual_seed(n)
+    texts = [torch.randint(0, DIMS.n_vocab, (1 + 7 * i % 11,), generator=generator).tolist() for i in range(n)]
+    rows, slots = list(range(n))[::-1], sorted(i % N_SLOTS for i in range(n))
+    wanted = [(0, len(t) - 1) if len(t) > 1 else (0,) for t in texts]
+    ours, theirs = (network.read(texts, rows, slots, wanted) for network in twins)
+    assert close(ours, theirs)
+    groups = [(slot, slots.count(slot)) for slot in sorted(set(slots))]
+    for i in range(3):
+        tokens, positions = [i + 7 * row for row in rows], [len(t) + i for t in texts]
+        ours, theirs = (network.step(tokens, rows, positions, groups) for network in twins)
+        assert close(ours, theirs)
+
+
+def test_a_prompt_longer_than_a_pass(twins: tuple[native.NativeNetwork, PlainNetwork]) -> None:
+    texts = [[(3 * i) % DIMS.n_vocab for i in range(90)], [5, 6], list(range(70))]
+    ours, theirs = (network.read(texts, [0, 1, 2], [1, 1, 4], [(89,), (0, 1), (3, 69)]) for network in twins)
+    assert close(ours, theirs)
+
+
+def test_a_row_continues_another(twins: tuple[native.NativeNetwork, PlainNetwork]) -> None:
+    for network in twins:
+        network.read([[1, 2, 3]], [0], [2], [(2,)])
+        network.copy_rows_([3, 4], [0, 0], 3)
+    ours, theirs = (network.step([9, 8], [3, 4], [3, 3], [(2, 2)]) for network in twins)
+    assert close(ours, theirs)
+
+
+def test_what_is_kept_nowhere_touches_no_row(twins: tuple[native.NativeNetwork, PlainNetwork]) -> None:
+    network, twin = twins
+    network.read([[1, 2, 3]], [0], [2], [(2,)])
+    before = [k.clone() for k in network.decoder.self_k]
+    ours, theirs = (n.read([(7,)] * 3, [NOWHERE] * 3, [0, 2, 5], [(0,)] * 3) for n in (network, twin))
+    assert close(ours, theirs)
+    assert all(torch.equal(a, b) for a, b in zip(before, network.decoder.self_k, strict=True))
+
+
+def test_scores_of_chosen_heads(twins: tuple[native.NativeNetwork, PlainNetwork]) -> None:
+    heads, text = [(1, 0), (0, 1)], [(5 * i) % DIMS.n_vocab for i in range(80)]
+    (logits, ours), (theirs_logits, theirs) = (n.scores(text, 3, range(2, 79), heads) for n in twins)
+    assert close(logits, theirs_logits)
+    assert close(ours, theirs)
+
+
+def test_a_rows_answer_does_not_depend_on_its_neighbours(twins: tuple[native.NativeNetwork, PlainNetwork]) -> None:
+    network = twins[0]
+    texts = [[11, 12, 13], [40, 41], [7]]
+    network.read(texts, [0, 1, 2], [0, 3, 5], [(0,)] * 3)
+    together = network.step([1, 2, 3], [0, 1, 2], [3, 2, 1], [(0, 1), (3, 1), (5, 1)])
+    alone = [
+        network.step([token], [row], [place], [(slot, 1)])
+        for token, row, place, slot in ((1, 0, 3, 0), (2, 1, 2, 3), (3, 2, 1, 5))
+    ]
+    assert torch.equal(together, torch.cat(alone))
+
+
+@pytest.mark.parametrize("name", ["avx512_bf16", "avx512", "avx2"])
+def test_every_instruction_set_gives_the_same(name: str) -> None:
+    """The libraries for lesser CPUs run on this one."""
+    if name not in kernels.instruction_sets():
+        pytest.skip("this CPU has not got it")
+    env = os.environ | {"SOTTOVOCE_KERNELS": name, "OMP_NUM_THREADS": "2"}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__, "-k", "not instruction"]
+    ran = subprocess.run(command, env=env, capture_output=True, text=True)
+    assert ran.returncode == 0 and "skipped" not in ran.stdout, ran.stdout[-3000:]
