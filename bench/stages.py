@@ -119,7 +119,7 @@ def _steps(runner: Runner, rows: list[Sequence], n_steps: int) -> tuple[float, f
     decoded, sampled, positions = [], [], []
     with torch.inference_mode():
         runner.sample(rows, runner.prefill(rows))
-        for i in range(n_steps):
+        for i in range(max(n_steps, FIRST_STEPS + 2)):
             positions.append(rows[0].position)
             seconds, logits = _timed(lambda: runner.decode(rows), runner.device)
             decoded.append(seconds)
