@@ -188,6 +188,13 @@ def test_an_error_names_the_keyword_that_was_given(model: whisper.Whisper, path:
             loaded.transcribe(sound(1), language="en", **{name: value})
 
 
+@pytest.mark.parametrize("batch_size", [0, -1, 2.5, "8"])
+def test_a_batch_of_no_chunks_is_refused_at_the_call(model: whisper.Whisper, path: Path, batch_size: Any) -> None:
+    for run in (faster_whisper.BatchedInferencePipeline(faster(path)).transcribe, model.transcribe):
+        with pytest.raises(OptionError, match="batch_size"):
+            run([sound(1)] if run == model.transcribe else sound(1), batch_size=batch_size)  # type: ignore[operator]
+
+
 def test_ids_are_decoded_by_name_and_with_tiktokens_own_options() -> None:
     t = get_tokenizer(True)
     ids = [t.timestamp_begin, *t.encode(" Hello")]

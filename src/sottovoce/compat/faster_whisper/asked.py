@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import fields, replace
+from numbers import Integral
 from typing import Any
 
 from sottovoce.api import Request
@@ -33,6 +34,9 @@ def keywords(given: Mapping[str, Any], is_multilingual: bool, log: logging.Logge
     Raises OptionError (a ValueError) for what the reference would ignore or only find out on the way.
     """
     known = {name: value for name, value in given.items() if name not in NOT_OURS}
+    n_together = given.get("batch_size", 1)
+    if not isinstance(n_together, Integral) or n_together < 1:
+        raise OptionError(f"batch_size: {n_together!r} was given, a whole number above 0 was expected; leave it out")
     if not is_multilingual:
         if known["multilingual"]:
             log.warning("multilingual: this model knows English only; it is taken as False")

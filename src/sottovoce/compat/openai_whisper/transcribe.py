@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from difflib import get_close_matches
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -137,15 +138,15 @@ def _clips(given: Any) -> tuple[tuple[float, float | None], ...]:
         raise OptionError(f"clip_timestamps{str(e).removeprefix('clips')}") from e
 
 
-def _warn(model: Whisper, o: Options, several: bool, batch_size: int | None, stride_length: Any) -> None:
+def _warn(model: Whisper, o: Options, several: bool, batch_size: Any, stride_length: Any) -> None:
     """Say what has no effect, or may disappoint."""
     said = []
     if model.device.type == "cpu" and torch.cuda.is_available():
         said.append("Performing inference on CPU when CUDA is available")
     if o.word_timestamps and o.task == "translate":
         said.append("Word-level timestamps on translations may not be reliable.")
-    if batch_size is not None and batch_size < 1:
-        raise OptionError(f"batch_size: {batch_size} was given, a whole number above 0 was expected; leave it out")
+    if batch_size is not None and (not isinstance(batch_size, Integral) or batch_size < 1):
+        raise OptionError(f"batch_size: {batch_size!r} was given, a whole number above 0 was expected; leave it out")
     if batch_size is not None and not several:
         said.append(
             "batch_size has no effect on one recording, whose windows follow one another; pass a list of recordings"
