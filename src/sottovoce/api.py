@@ -7,19 +7,20 @@ import logging
 import os
 import weakref
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
+from functools import partial
 from typing import Any, TypeVar, overload
 
 import numpy as np
 
 from sottovoce.audio import decode
-from sottovoce.audio.source import Source
+from sottovoce.audio.source import Source, is_at_hand
 from sottovoce.config import Config
 from sottovoce.engine.device import Choice
 from sottovoce.engine.engine import Engine
-from sottovoce.errors import OptionError
+from sottovoce.errors import AudioError, OptionError
 from sottovoce.flow import longform, parallel
 from sottovoce.flow.drive import Done, adrive, drive, drive_all
 from sottovoce.flow.protocol import Event, Flow, Heard, Known, Opened
@@ -33,7 +34,7 @@ from sottovoce.waking import Found, Pool, hold
 log = logging.getLogger(__name__)
 
 K = TypeVar("K")
-N_AHEAD = 2  # recordings of a list that are open beyond those that fill the rows, so that no row waits for one
+N_AHEAD = 2  # recordings of a list that are open beyond those that fill the rows, so that no row waits for one; readers
 N_WAITING = 4  # windows of a recording beyond those that fill the rows, so that no row waits for one
 OnProgress = Callable[[float, float], None]
 
@@ -151,7 +152,7 @@ class Whisper:
         request = Request.of(options)
         samples = self.load(source, request)
         duration_s = len(samples) / SAMPLE_RATE
-        run = self._drive(self.flow(samples, request.options))
+        run = self.events(self.flow(samples, request.options))
         while True:
             try:
                 event = next(run)
@@ -164,7 +165,7 @@ class Whisper:
     def iter_segments(self, source: Source, **options: Any) -> Generator[Segment, None, Transcript]:
         """Yield the segments of a recording as they are known; the generator's return value is the transcript."""
         request = Request.of(options)
-        run = self._drive(self.flow(self.load(source, request), request.options))
+        run = self.events(self.flow(self.load(source, request), request.options))
         while True:
             try:
                 event = next(run)
@@ -194,73 +195,87 @@ class Whisper:
         """Transcribe many recordings together; yield (key, event) as they are known and (key, Done) at each end.
 
         A recording that fails ends with Done(error=...); the others go on. sources is read as places come free: as many
-        recordings are in memory as have windows in the batch, and two more.
+        recordings are in memory as have windows in the batch, and two more. They are read in threads beside, but for
+        pipes, whose other end may never come.
         """
-        request = Request.of(options)
-
-        def flows() -> Iterator[tuple[K, Flow]]:
-            for key, source in sources:
-                yield key, self._opened(source, request)
-
-        n_full = self.config.rows // request.options.beam_size
-        return self.events_each(flows(), n_full + N_AHEAD)
+        return self._each(sources, Request.of(options))
 
     def detect_language(self, source: Source, **options: Any) -> Heard:
         """The language of a recording: `.language` (code), `.probability`, `.probs` (by code)."""
         request = Request.of(options)
         samples = self.load(source, request)
-        flow = longform.detect_language(samples, request.options, self._checkpoint, self._mint())
-        return next(event for event in self._drive(flow) if isinstance(event, Heard))
+        flow = longform.detect_language(samples, request.options, self._checkpoint, self.mint())
+        return next(event for event in self.events(flow) if isinstance(event, Heard))
 
     # --- the pieces, for the surfaces above --------------------------------------------------------------------------
 
-    def load(self, source: Source, request: Request | None = None) -> np.ndarray:
-        """(N,) float32 samples at 16 kHz of a source, as far as the request needs them."""
-        request = request or Request()
-        return decode.load(source, stream=request.stream, channel=request.channel, end_s=request.end_s)
+    def load(
+        self, source: Source, request: Request | None = None, on_progress: decode.Progress | None = None
+    ) -> np.ndarray:
+        """(N,) float32 samples at 16 kHz of a source, as far as the request needs them; on_progress as decode.load."""
+        r = request or Request()
+        return decode.load(source, stream=r.stream, channel=r.channel, end_s=r.end_s, on_progress=on_progress)
 
     def flow(self, samples: np.ndarray, options: Options) -> Flow:
         """The flow that transcribes (N,) float32 samples at 16 kHz; `events` drives it."""
         if options.chosen_strategy is Strategy.SEQUENTIAL:
             if options.strategy is None:
                 log.info("windows are decoded one after another, because of %s", ", ".join(options.sequential_only))
-            return longform.transcribe(samples, options, self._checkpoint, self._mint())
+            return longform.transcribe(samples, options, self._checkpoint, self.mint())
         n_in_flight = self.config.rows // options.beam_size + N_WAITING
-        return parallel.transcribe(samples, options, self._checkpoint, self._mint(), n_in_flight)
+        return parallel.transcribe(samples, options, self._checkpoint, self.mint(), n_in_flight)
 
     def events(self, flow: Flow) -> Generator[Event, None, Transcript]:
         """Drive a flow in this thread."""
-        return self._drive(flow)
+        return drive(flow, self._submit)
 
-    def events_each(self, flows: Iterable[tuple[K, Flow]], n_active: int) -> Iterator[tuple[K, Event | Done]]:
+    def events_each(
+        self, flows: Iterable[tuple[K, Flow | Future[Flow]]], n_active: int
+    ) -> Iterator[tuple[K, Event | Done]]:
         """Drive many flows together in this thread, at most n_active at once."""
         return drive_all(flows, self._submit, n_active)
 
     def ask(self, sound: Sound, ask: Any, key: str | None = None, lane: Lane = Lane.REQUEST) -> Future[Answer]:
         """Put one question about one window to the engine. key: a name that `mint` gave, to stay with warm sound."""
-        key = key if key is not None and not isinstance(ask, Encode) else self._mint()
+        key = key if key is not None and not isinstance(ask, Encode) else self.mint()
         return self._submit(Window(key, sound, ask, key), lane)
 
     def mint(self) -> str:
         """A key that no other window has."""
-        return self._mint()
+        return self._permit.mint()
 
     def tokenizer(self, language: str | None = None, task: str | None = None) -> Tokenizer:
         """The model's vocabulary, set to a language and a task."""
         return Tokenizer(self.dims.n_vocab, language, task)
 
-    def _mint(self) -> str:
-        return self._permit.mint()
-
     def _submit(self, window: Window, lane: Lane = Lane.REQUEST) -> Future[Answer]:
         return self._permit.submit(window, lane)
 
-    def _drive(self, flow: Flow) -> Generator[Event, None, Transcript]:
-        return drive(flow, self._submit)
+    def _each(self, sources: Iterable[tuple[K, Source]], request: Request) -> Iterator[tuple[K, Event | Done]]:
+        left = False
 
-    def _opened(self, source: Source, request: Request) -> Flow:
-        """A flow that opens its recording itself, so that a file that cannot be read fails alone."""
-        samples = self.load(source, request)
+        def go_on(done_s: float, all_s: float | None) -> None:
+            if left:
+                raise AudioError("nobody waits for this recording any more")
+
+        def read(source: Source) -> Flow:
+            samples = self.load(source, request, go_on)
+            return self._opened(lambda: samples, request)
+
+        def flows() -> Iterator[tuple[K, Flow | Future[Flow]]]:
+            for key, source in sources:
+                here = partial(self.load, source, request)
+                yield key, readers.submit(read, source) if is_at_hand(source) else self._opened(here, request)
+
+        readers = ThreadPoolExecutor(N_AHEAD, "sottovoce-reader")
+        try:
+            yield from self.events_each(flows(), self.config.rows // request.options.beam_size + N_AHEAD)
+        finally:
+            left = True  # who is reading stops at once, or the process could not end before the recording
+            readers.shutdown(wait=False, cancel_futures=True)
+
+    def _opened(self, read: Callable[[], np.ndarray], request: Request) -> Flow:
+        samples = read()
         yield Opened(len(samples) / SAMPLE_RATE)
         return (yield from self.flow(samples, request.options))
 

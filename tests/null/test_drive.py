@@ -127,6 +127,28 @@ def test_an_interrupt_in_the_middle_leaves_nothing_in_flight() -> None:
     assert [f.cancelled() for f in desk.futures] == [True]
 
 
+def test_nobody_waits_for_a_recording_that_is_being_read_but_its_own_seat() -> None:
+    slow, broken = Future[Flow](), Future[Flow]()
+    broken.set_exception(OSError("no such file"))
+    done: dict[str, Done] = {}
+    for key, said in drive_all([("slow", slow), ("broken", broken), ("a", a_flow(3))], Desk().submit, 8):
+        if isinstance(said, Done):
+            done[key] = said
+        if len(done) == 2 and not slow.done():
+            slow.set_result(a_flow(2))
+    assert list(done) == ["broken", "a", "slow"]
+    assert isinstance(done["broken"].error, OSError)
+    assert done["slow"].transcript is not None
+
+
+def test_a_recording_that_is_not_being_read_yet_is_left_unread() -> None:
+    waiting = Future[Flow]()
+    run = drive_all([("waiting", waiting), ("a", a_flow(2))], Desk().submit, 2)
+    next(run)
+    run.close()  # type: ignore[attr-defined]  # a generator
+    assert waiting.cancelled()
+
+
 def test_the_event_loop_is_served_too() -> None:
     async def run() -> list[object]:
         return [said async for said in adrive(a_flow(2), Desk().submit)]

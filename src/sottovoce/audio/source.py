@@ -151,6 +151,15 @@ def name_of(source: Source) -> str:
     return repr(name) if isinstance(name, str) else f"an object of type {type(source).__name__}"
 
 
+def is_at_hand(source: Source) -> bool:
+    """Whether reading it ends by itself. A pipe or a device may stay silent for ever; URLs have a time limit."""
+    if isinstance(source, str) and URL.match(source):
+        return True
+    if isinstance(source, (str, os.PathLike)):
+        return not os.path.exists(source) or os.path.isfile(source)
+    return not hasattr(source, "read")
+
+
 def why(e: BaseException) -> str:
     """The reason that FFmpeg or the system gives, in one line."""
     return str(getattr(e, "strerror", None) or e).splitlines()[0]

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sottovoce.flow.protocol import WAIT, Event, Flow, Got, Wait
 from sottovoce.text.formats import Transcript
@@ -27,9 +27,9 @@ class Done:
 
 @dataclass(slots=True, eq=False)
 class Seat:
-    """A flow being driven. in_flight: its windows, by future."""
+    """A flow being driven; a future one, while its recording is being read. in_flight: its windows, by future."""
 
-    flow: Flow
+    flow: Flow | Future[Flow]
     submit: Submit
     in_flight: dict[Future[Answer], Window] = field(default_factory=dict)
     waiting: bool = False
@@ -38,6 +38,10 @@ class Seat:
         """Run the flow until it knows something, must wait or has ended; while it waits, only an answer helps."""
         got: Got | None = None
         try:
+            if isinstance(self.flow, Future):
+                if not self.flow.done():
+                    return WAIT
+                self.flow = self.flow.result()
             if self.waiting:
                 ready = next((f for f in self.in_flight if f.done()), None)
                 if ready is None:
@@ -62,12 +66,20 @@ class Seat:
             self.waiting = True
         return said
 
+    @property
+    def awaited(self) -> list[Future[Any]]:
+        """What it cannot go on without: any one of these."""
+        return [self.flow] if isinstance(self.flow, Future) else [*self.in_flight]
+
     def leave(self) -> None:
         """Withdraw what is in flight; idempotent."""
         for future in self.in_flight:
             future.cancel()
         self.in_flight.clear()
-        self.flow.close()
+        if isinstance(self.flow, Future):
+            self.flow.cancel()
+        else:
+            self.flow.close()
 
 
 def drive(flow: Flow, submit: Submit) -> Generator[Event, None, Transcript]:
@@ -89,10 +101,13 @@ def drive(flow: Flow, submit: Submit) -> Generator[Event, None, Transcript]:
         seat.leave()
 
 
-def drive_all(flows: Iterable[tuple[K, Flow]], submit: Submit, n_active: int) -> Iterator[tuple[K, Event | Done]]:
+def drive_all(
+    flows: Iterable[tuple[K, Flow | Future[Flow]]], submit: Submit, n_active: int
+) -> Iterator[tuple[K, Event | Done]]:
     """Run many flows together in this thread, at most n_active at once; one flow's error does not touch the others.
 
-    flows is read as seats come free, so that a thousand recordings are not opened at once.
+    flows is read as seats come free, so that a thousand recordings are not opened at once. A future flow is one whose
+    recording is being read in another thread; nobody waits for it but its own seat.
     """
     source = iter(flows)
     seats: list[tuple[K, Seat]] = []
@@ -114,7 +129,8 @@ def drive_all(flows: Iterable[tuple[K, Flow]], submit: Submit, n_active: int) ->
                     idle = False
                     yield taken[0], said
             if idle and seats and not (more and len(seats) < n_active):
-                wait([f for _, s in seats for f in s.in_flight], return_when=FIRST_COMPLETED)
+                awaited: list[Future[Any]] = [f for _, s in seats for f in s.awaited]
+                wait(awaited, return_when=FIRST_COMPLETED)
     finally:
         for _, seat in seats:
             seat.leave()
