@@ -22,6 +22,7 @@ from torch import Tensor
 FOLDER = Path(__file__).parent / "cpp"
 HEAD = 64  # width of an attention head, in every checkpoint; cpp/layers.h
 TILE_K, GROUP = 32, 64  # cpp/simd.h: k of a tile, and the columns of one product
+BLOCK = 32  # lines of one product; cpp/layers.h
 HUGE_PAGE = 2 << 20  # bytes, on x86-64
 ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA = (
     0x1023,

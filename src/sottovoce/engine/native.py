@@ -17,13 +17,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sottovoce.engine import kernels
-from sottovoce.engine.kernels import GROUP, HEAD, TILE_K, packed, padded, room
+from sottovoce.engine.kernels import BLOCK, GROUP, HEAD, TILE_K, packed, padded, room
 from sottovoce.model.dims import Dims
 from sottovoce.model.whisper import Decoder, DecoderBlock, Encoder, EncoderBlock, Whisper
 
 
 def fits(model: Whisper) -> bool:
-    """Whether there are kernels for this model: bfloat16 on a CPU that they know, heads as every checkpoint has them."""
+    """Whether there are kernels for this model: bfloat16, a CPU that they know, heads as every checkpoint has them."""
     weight, dims = model.decoder.token_embedding.weight, model.dims
     heads = (dims.n_text_state // dims.n_text_head, dims.n_audio_state // dims.n_audio_head)
     if weight.dtype != torch.bfloat16 or weight.device.type != "cpu" or heads != (HEAD, HEAD):
@@ -55,15 +55,15 @@ class NativeEncoder:
         layers = (kernels.EncoderLayer * dims.n_audio_layer)()
         for i, block in enumerate(encoder.blocks):
             assert isinstance(block, EncoderBlock)
-            own, mlp = block.attn, block.mlp
+            own, first, second = block.attn, *_linears(block.mlp)
             parts = {
                 "norm": block.attn_ln.weight, "norm_bias": block.attn_ln.bias,
                 "in_": packed(torch.cat([own.query.weight, own.key.weight, own.value.weight])),
                 "in_bias": torch.cat([own.query.bias, torch.zeros_like(own.query.bias), own.value.bias]),
                 "out": packed(own.out.weight), "out_bias": own.out.bias,
                 "mlp_norm": block.mlp_ln.weight, "mlp_norm_bias": block.mlp_ln.bias,
-                "mlp_in": packed(mlp[0].weight), "mlp_in_bias": mlp[0].bias,
-                "mlp_out": packed(mlp[2].weight), "mlp_out_bias": mlp[2].bias,
+                "mlp_in": packed(first.weight), "mlp_in_bias": first.bias,
+                "mlp_out": packed(second.weight), "mlp_out_bias": second.bias,
             }  # fmt: skip
             for name, tensor in parts.items():
                 setattr(layers[i], name, _pointer(tensor, self._kept))
@@ -108,21 +108,23 @@ class NativeDecoder:
         self._kv = [self._cross_projection(block) for block in decoder.blocks]
         self._structure = self._structure_of(decoder)
         self._most_lines = int(found.sv_most_lines())
-        self._scratch = room((found.sv_decoder_scratch(ctypes.byref(self._structure), n_threads),), torch.uint8)
+        self.n_threads = n_threads
+        n_hear = n_threads * BLOCK * (GROUP * 4 + dims.n_text_state * 2)  # cpp/encoder.cpp:sv_hear
+        n_decode = int(found.sv_decoder_scratch(ctypes.byref(self._structure), n_threads))
+        self._scratch = room((max(n_hear, n_decode),), torch.uint8)
         self._pass = kernels.Pass(n_threads=n_threads, scratch=self._scratch.data_ptr())
 
     # --- sounds and rows --------------------------------------------------------------------------------------------
 
     def put_sound_(self, slots: Seq[int], features: Tensor) -> None:
-        n, heads = len(slots), self.dims.n_text_head
-        for i_layer, (weight, bias) in enumerate(self._kv):
-            kv = F.linear(features, weight, bias).view(n, -1, 2, heads, HEAD)  # (W, S, 2, H, D)
-            keys = F.pad(kv[:, :, 0], (0, 0, 0, 0, 0, self.n_keys - kv.shape[1]))
-            keys = keys.view(n, -1, GROUP, heads, HEAD // 2, 2).permute(0, 3, 1, 4, 2, 5).reshape(n, heads, -1)
-            values = F.pad(kv[:, :, 1], (0, 0, 0, 0, 0, self.n_values - kv.shape[1]))
-            values = values.view(n, -1, 2, heads, HEAD).permute(0, 3, 1, 4, 2).reshape(n, heads, -1)
-            for i, slot in enumerate(slots):
-                self.cross_k[i_layer][slot], self.cross_v[i_layer][slot] = keys[i], values[i]
+        d, features = self.dims, features.contiguous()
+        where = np.asarray(slots, np.int32)
+        for i, (weight, bias) in enumerate(self._kv):
+            tensors = (features, weight, bias, self.cross_k[i], self.cross_v[i], self._scratch)
+            given, w, b, keys, values, scratch = (ctypes.c_void_p(t.data_ptr()) for t in tensors)
+            to = ctypes.c_void_p(where.ctypes.data)
+            sizes = (len(where), d.n_audio_ctx, d.n_audio_state)
+            self.library.sv_hear(*sizes, given, w, b, to, keys, values, self.n_threads, scratch)
 
     def copy_rows_(self, targets: Seq[int], sources: Seq[int], length: int) -> None:
         moved = [(t, s) for t, s in zip(targets, sources, strict=True) if t != s]
@@ -199,14 +201,14 @@ class NativeDecoder:
     def _cross_projection(self, block: torch.nn.Module) -> tuple[Tensor, Tensor]:
         assert isinstance(block, DecoderBlock)
         a = block.cross_attn
-        bias = torch.zeros_like(a.value.bias)  # keys have none
-        return torch.cat([a.key.weight, a.value.weight]), torch.cat([bias, a.value.bias])
+        bias = a.value.bias.float()
+        return packed(torch.cat([a.key.weight, a.value.weight])), torch.cat([torch.zeros_like(bias), bias])
 
     def _structure_of(self, decoder: Decoder) -> kernels.Decoder:
         layers = (kernels.DecoderLayer * self.n_layer)()
         for i, block in enumerate(decoder.blocks):
             assert isinstance(block, DecoderBlock)
-            own, cross, mlp = block.attn, block.cross_attn, block.mlp
+            own, cross, (first, second) = block.attn, block.cross_attn, _linears(block.mlp)
             parts = {
                 "self_norm": block.attn_ln.weight, "self_norm_bias": block.attn_ln.bias,
                 "self_in": packed(torch.cat([own.query.weight, own.key.weight, own.value.weight])),
@@ -216,8 +218,8 @@ class NativeDecoder:
                 "cross_in": packed(cross.query.weight), "cross_in_bias": cross.query.bias,
                 "cross_out": packed(cross.out.weight), "cross_out_bias": cross.out.bias,
                 "mlp_norm": block.mlp_ln.weight, "mlp_norm_bias": block.mlp_ln.bias,
-                "mlp_in": packed(mlp[0].weight), "mlp_in_bias": mlp[0].bias,
-                "mlp_out": packed(mlp[2].weight), "mlp_out_bias": mlp[2].bias,
+                "mlp_in": packed(first.weight), "mlp_in_bias": first.bias,
+                "mlp_out": packed(second.weight), "mlp_out_bias": second.bias,
                 "self_k": self.self_k[i], "self_v": self.self_v[i],
                 "cross_k": self.cross_k[i], "cross_v": self.cross_v[i],
             }  # fmt: skip
@@ -230,6 +232,12 @@ class NativeDecoder:
             *(_pointer(tensor, self._kept) for tensor in (*parts_of_all, packed(embedding))),
             layers,
         )
+
+
+def _linears(mlp: torch.nn.Sequential) -> tuple[torch.nn.Linear, torch.nn.Linear]:
+    first, second = mlp[0], mlp[2]
+    assert isinstance(first, torch.nn.Linear) and isinstance(second, torch.nn.Linear)
+    return first, second
 
 
 def _pointer(tensor: Tensor, kept: list[Tensor]) -> int:

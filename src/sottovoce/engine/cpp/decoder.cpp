@@ -196,7 +196,8 @@ static void norm_lines(const Scratch& s, int width, const float* weight, const f
         norm_line(s.x + (long)m * width, width, weight, bias, s.h + (long)m * width);
 }
 
-static void layer(const Decoder& d, int i_layer, const Pass& p, const Scratch& s, int thread, int n_threads) {
+static void layer(const Decoder& d, int i_layer, const Pass& p, const Scratch& s, int thread, int n_threads,
+                  Meeting& meeting) {
     const DecoderLayer& l = d.layers[i_layer];
     int C = d.n_state;
     float* c = s.c + (long)thread * BLOCK * 64;
@@ -204,38 +205,38 @@ static void layer(const Decoder& d, int i_layer, const Pass& p, const Scratch& s
     Part lines = part(p.n_lines, thread, n_threads), narrow_groups = part(C / 64, thread, n_threads);
 
     norm_lines(s, C, l.self_norm, l.self_norm_bias, lines);
-#pragma omp barrier
+    meeting.wait(n_threads);
     project_self(d, l, p, s, part(3 * C / 64, thread, n_threads), c);
-#pragma omp barrier
+    meeting.wait(n_threads);
     Part pairs = part(p.n_lines * d.n_head, thread, n_threads);
     for (int i = pairs.begin; i < pairs.end; i++) attend_self(d, l, p, s, i / d.n_head, i % d.n_head, scores);
-#pragma omp barrier
+    meeting.wait(n_threads);
     add_linear(d, p, s, s.heard, C, l.self_out, l.self_out_bias, narrow_groups, c);
-#pragma omp barrier
+    meeting.wait(n_threads);
     norm_lines(s, C, l.cross_norm, l.cross_norm_bias, lines);
-#pragma omp barrier
+    meeting.wait(n_threads);
     linear(s.h, C, p.n_lines, l.cross_in, C, narrow_groups, c, [&](int column, int first, int n, const float* c) {
         for (int m = 0; m < n; m++)
             for (int i = 0; i < 64; i += 16)
                 narrow(s.q + (long)(first + m) * C + column + i,
                        (load<v16>(c + m * 64 + i) + load<v16>(l.cross_in_bias + column + i)) * 0.125f);
     });
-#pragma omp barrier
+    meeting.wait(n_threads);
     attend_sounds(d, l, i_layer, p, s, thread, n_threads, c);
-#pragma omp barrier
+    meeting.wait(n_threads);
     add_linear(d, p, s, s.heard, C, l.cross_out, l.cross_out_bias, narrow_groups, c);
-#pragma omp barrier
+    meeting.wait(n_threads);
     norm_lines(s, C, l.mlp_norm, l.mlp_norm_bias, lines);
-#pragma omp barrier
+    meeting.wait(n_threads);
     linear(s.h, C, p.n_lines, l.mlp_in, C, part(4 * C / 64, thread, n_threads), c, [&](int column, int first, int n, const float* c) {
         for (int m = 0; m < n; m++)
             for (int i = 0; i < 64; i += 16)
                 narrow(s.wide + (long)(first + m) * 4 * C + column + i,
                        gelu(load<v16>(c + m * 64 + i) + load<v16>(l.mlp_in_bias + column + i)));
     });
-#pragma omp barrier
+    meeting.wait(n_threads);
     add_linear(d, p, s, s.wide, 4 * C, l.mlp_out, l.mlp_out_bias, narrow_groups, c);
-#pragma omp barrier
+    meeting.wait(n_threads);
 }
 
 static void read_tokens(const Decoder& d, const Pass& p, const Scratch& s, Part lines) {
@@ -246,13 +247,14 @@ static void read_tokens(const Decoder& d, const Pass& p, const Scratch& s, Part 
                                              load<v16>(d.positions + (long)p.positions[m] * C + i));
 }
 
-static void write_logits(const Decoder& d, const Pass& p, const Scratch& s, int thread, int n_threads) {
+static void write_logits(const Decoder& d, const Pass& p, const Scratch& s, int thread, int n_threads,
+                         Meeting& meeting) {
     int C = d.n_state;
     float* c = s.c + (long)thread * BLOCK * 64;
     Part lines = part(p.n_wanted, thread, n_threads);
     for (int w = lines.begin; w < lines.end; w++)
         norm_line(s.x + (long)p.wanted[w] * C, C, d.norm, d.norm_bias, s.h + (long)w * C);
-#pragma omp barrier
+    meeting.wait(n_threads);
     Part groups = part((d.n_vocab + 63) / 64, thread, n_threads);
     linear(s.h, C, p.n_wanted, d.logits, C, groups, c, [&](int column, int first, int n, const float* c) {
         int width = d.n_vocab - column < 64 ? d.n_vocab - column : 64;
@@ -275,14 +277,15 @@ int32_t sv_most_lines() { return sv::MOST_LINES; }
 void sv_decode(const sv::Decoder* d, const sv::Pass* p) {
     sv::Scratch s;
     sv::lay_out(*d, p->n_threads, (char*)p->scratch, &s);
+    sv::Meeting meeting;
 #pragma omp parallel num_threads(p->n_threads)
     {
         int thread = sv::this_thread(), n_threads = sv::team_size();
         sv::begin_tiles();
         sv::read_tokens(*d, *p, s, sv::part(p->n_lines, thread, n_threads));
-#pragma omp barrier
-        for (int i = 0; i < d->n_layer; i++) sv::layer(*d, i, *p, s, thread, n_threads);
-        if (p->n_wanted) sv::write_logits(*d, *p, s, thread, n_threads);
+        meeting.wait(n_threads);
+        for (int i = 0; i < d->n_layer; i++) sv::layer(*d, i, *p, s, thread, n_threads, meeting);
+        if (p->n_wanted) sv::write_logits(*d, *p, s, thread, n_threads, meeting);
         sv::end_tiles();
     }
 }

@@ -185,6 +185,7 @@ void sv_encode(const sv::Encoder* e, int32_t n_windows, const float* x, sv::bf16
     Hearing s;
     lay_out(*e, n_windows, n_threads, (char*)scratch, &s);
     int C = e->n_state, S = e->n_audio;
+    Meeting meeting;
 #pragma omp parallel num_threads(n_threads)
     {
         int thread = this_thread(), n = team_size();
@@ -216,11 +217,11 @@ void sv_encode(const sv::Encoder* e, int32_t n_windows, const float* x, sv::bf16
             project(*e, e->layers[0], s, w, lines, h, c);
         }
         for (int layer = 0; layer < e->n_layer; layer++) {
-#pragma omp barrier
+            meeting.wait(n);
             Part pieces = part(n_windows * e->n_head * blocks, thread, n);
             for (int i = pieces.begin; i < pieces.end; i++)
                 attend(*e, s, i / (e->n_head * blocks), i / blocks % e->n_head, i % blocks * QUERIES, scores, probs, c);
-#pragma omp barrier
+            meeting.wait(n);
             for (int i = mine.begin; i < mine.end; i++) {
                 int w = i / per_window;
                 digest(*e, e->layers[layer], s, w, lines_of(i), h, wide, c);
@@ -233,6 +234,44 @@ void sv_encode(const sv::Encoder* e, int32_t n_windows, const float* x, sv::bf16
                 norm_line(s.x + ((long)(i / per_window) * s.lines + m) * C, C, e->norm, e->norm_bias,
                           features + ((long)(i / per_window) * S + m) * C);
         }
+        end_tiles();
+    }
+}
+
+// What a decoder layer hears of encoded windows: keys and values into slots.
+// features: (W, n_audio, C) bfloat16. weight: keys and values of one layer under one another, packed; bias likewise.
+// cross_k, cross_v: the layer's pools as decoder.cpp describes them. scratch: per thread 32 C bfloat16 + 32 x 64 floats.
+void sv_hear(int32_t n_windows, int32_t n_audio, int32_t n_state, const sv::bf16* features, const sv::bf16* weight,
+             const float* bias, const int32_t* slots, sv::bf16* cross_k, sv::bf16* cross_v, int32_t n_threads,
+             void* scratch) {
+    using namespace sv;
+    int C = n_state, n_head = C / HEAD, lines = (n_audio + BLOCK - 1) & ~(BLOCK - 1);
+    int keys = (n_audio + GROUP - 1) & ~(GROUP - 1), blocks = lines / BLOCK;
+#pragma omp parallel num_threads(n_threads)
+    {
+        int thread = this_thread(), n = team_size();
+        float* c = (float*)scratch + (long)thread * BLOCK * GROUP;
+        bf16* tail = (bf16*)((float*)scratch + (long)n * BLOCK * GROUP) + (long)thread * BLOCK * C;
+        Part mine = part(n_windows * blocks, thread, n);
+        begin_tiles();
+        // groups outside: 64 columns of weights stay in the cache while all lines pass
+        for (int g = 0; g < 2 * C / GROUP; g++)
+            for (int i = mine.begin; i < mine.end; i++) {
+                int w = i / blocks, line = i % blocks * BLOCK, real = n_audio - line;
+                const bf16* a = features + ((long)w * n_audio + line) * C;
+                if (real < BLOCK) {  // a block that reaches beyond the window is read from a copy
+                    std::memset(tail, 0, (size_t)BLOCK * C * 2);
+                    std::memcpy(tail, a, (size_t)real * C * 2);
+                    a = tail;
+                }
+                product(a, C, BLOCK, weight + (long)g * C * GROUP, C / TILE_K, c, GROUP);
+                finish_block(c, bias + g * GROUP, BLOCK, real);
+                int head = g % n_head;
+                if (g < n_head)
+                    pack_keys(c, cross_k + ((long)slots[w] * n_head + head) * keys * HEAD, line);
+                else
+                    pack_values(c, cross_v + ((long)slots[w] * n_head + head) * lines * HEAD, line);
+            }
         end_tiles();
     }
 }

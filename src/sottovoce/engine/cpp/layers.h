@@ -4,6 +4,10 @@
 
 #include "simd.h"
 
+#include <sched.h>
+
+#include <atomic>
+
 #if defined(_OPENMP)
 #include <omp.h>
 #endif
@@ -19,6 +23,28 @@ static inline int team_size() { return omp_get_num_threads(); }
 static inline int this_thread() { return 0; }
 static inline int team_size() { return 1; }
 #endif
+
+// Where the threads of a team wait for one another. They spin for about 20 us and then let others have the CPU: a team
+// that only spins stands still for whole time slices where CPUs are shared.
+struct Meeting {
+    std::atomic<int> n_here{0}, round{0};
+
+    void wait(int n_threads) {
+        if (n_threads == 1) return;
+        int now = round.load(std::memory_order_relaxed);
+        if (n_here.fetch_add(1, std::memory_order_acq_rel) == n_threads - 1) {
+            n_here.store(0, std::memory_order_relaxed);
+            round.store(now + 1, std::memory_order_release);
+            return;
+        }
+        for (int i = 0; round.load(std::memory_order_acquire) == now; i++) {
+            if (i < 500)
+                __builtin_ia32_pause();
+            else
+                sched_yield();
+        }
+    }
+};
 
 struct Part {
     int begin, end;
