@@ -1,0 +1,59 @@
+"""The parallel strategy on real sound with real weights: beside its slow twin, between noises, with word times."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from importlib.resources import files
+
+import numpy as np
+import pytest
+
+from sottovoce.api import Whisper
+from sottovoce.audio import decode
+from sottovoce.flow.gates import plain
+from sottovoce.types import Strategy
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Iterator[Whisper]:
+    with Whisper("tiny", device="cpu", compute="float32") as model:
+        yield model
+
+
+@pytest.fixture(scope="module")
+def known() -> np.ndarray:
+    return decode.load(str(files("sottovoce.audio") / "assets" / "known.ogg"))
+
+
+@pytest.mark.weights
+def test_a_recording_of_one_window_reads_as_in_the_sequential_strategy(tiny: Whisper, known: np.ndarray) -> None:
+    """The slow twin, where both hear the same window."""
+    one, other = (tiny.transcribe(known, language="en", strategy=s) for s in Strategy)
+    assert [s.tokens for s in one.segments] == [s.tokens for s in other.segments]
+
+
+@pytest.mark.weights
+def test_speech_between_long_noises_is_heard_whole_and_nothing_else(tiny: Whisper, known: np.ndarray) -> None:
+    alone = plain(tiny.transcribe(known, language="en", temperature=0).text).split()
+    noise = np.random.default_rng(0).normal(scale=0.003, size=40 * 16_000).astype(np.float32)
+    quiet = np.zeros(25 * 16_000, np.float32)
+    together = np.concatenate([noise, known, quiet, known, noise, known, noise])
+    transcript = tiny.transcribe(together, language="en", temperature=0)
+    words = plain(transcript.text).split()
+    assert abs(len(words) - 3 * len(alone)) <= 3 and transcript.dropped == ()
+    at_s = np.cumsum([0, *[len(x) for x in (noise, known, quiet, known, noise, known)]]) / 16_000
+    for segment in transcript.segments:
+        assert any(at_s[i] - 1 < segment.start < segment.end < at_s[i + 1] + 1 for i in (1, 3, 5))
+
+
+@pytest.mark.weights
+def test_word_times_change_no_word(tiny: Whisper, known: np.ndarray) -> None:
+    together = np.tile(np.concatenate([known, np.zeros(8000, np.float32)]), 4)
+    without = tiny.transcribe(together, language="en", temperature=0)
+    timed = tiny.transcribe(together, language="en", temperature=0, word_timestamps=True)
+    assert timed.text == without.text
+    words = [w for s in timed.segments for w in s.words or ()]
+    assert "".join(w.word for w in words) == timed.text
+    assert all(a.start <= b.start for a, b in itertools.pairwise(words))
+    assert all(s.start <= w.start <= w.end <= s.end for s in timed.segments for w in s.words or ())
