@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 
@@ -197,6 +199,43 @@ def test_no_budget_is_never_exceeded_whoever_asks(clock: Clock) -> None:
             future.result(60)
         pool.check()
     assert all(len(doll.built) == doll.n_put_away for doll in dolls)
+
+
+class Flaky(Doll):
+    """A model whose load fails now and then, and is interrupted now and then."""
+
+    def build(self, device: str) -> Fake:
+        luck = random.random()
+        if luck < 0.15:
+            raise KeyboardInterrupt if luck < 0.05 else ModelError("damaged")
+        return super().build(device)
+
+
+@pytest.mark.parametrize("idle_s", [None, 0, 0.002])
+def test_whatever_happens_nothing_leaks(idle_s: float | None) -> None:
+    """Failing and interrupted loads, dying devices, impatient askers, sleep at any time."""
+    sizes = {"a": 10, "b": 5, "c": 15, "d": 20}
+    dolls = [Flaky(name, n, ("d0", "d1") if name < "c" else ("d0",)) for name, n in sizes.items()]
+
+    def use(seed: int) -> int:
+        dice, n_served = random.Random(seed), 0
+        for _ in range(40):
+            doll = dice.choice(dolls)
+            with (
+                suppress(EngineError, ModelError, KeyboardInterrupt),
+                hold(pool, doll, dice.choice([0, 0.01, 5])) as permit,
+            ):
+                pool.check()
+                if dice.random() < 0.1:
+                    doll.built[-1].fail = RuntimeError("device lost")
+                n_served += place(permit.submit(a_window(permit.mint()))) in (0, 1)
+        return n_served
+
+    with Pool[Doll](budget_bytes=30, idle_s=idle_s) as pool, ThreadPoolExecutor(8) as threads:
+        assert sum(threads.map(use, range(8))) > 8
+        pool.check()
+    pool.check()
+    assert not pool._all()
 
 
 # --- sleep ----------------------------------------------------------------------------------------------------------

@@ -211,6 +211,7 @@ class Pool(Generic[M]):
                     log.warning("%s: its loops have died; it is loaded again", entry.awake.model.name)
                     self._dead.append(self._entries.pop(key))
                     if not entry.n_held:
+                        entry.leaving = True
                         self._put_to_sleep(entry)
                     entry = None
                 mine = entry is None
@@ -278,7 +279,7 @@ class Pool(Generic[M]):
                 entry.awake = awake
                 entry.load.set_result(awake)
         if late:
-            entry.awake = awake
+            entry.awake = awake  # closing marked it as leaving, and had nothing to close
             self._put_to_sleep(entry)
             raise EngineError(CLOSED)
         model, took_s = awake.model, self._clock() - start_s
@@ -289,7 +290,8 @@ class Pool(Generic[M]):
         with self._changed:
             entry.n_held -= 1
             entry.last_used_s = self._clock()
-            gone = entry in self._dead and not entry.n_held
+            gone = entry in self._dead and not (entry.n_held or entry.leaving)
+            entry.leaving = entry.leaving or gone
             self._changed.notify_all()
         if gone:
             self._put_to_sleep(entry)
@@ -347,7 +349,9 @@ class Pool(Generic[M]):
         with self._changed:
             for entry in self._all():
                 assert entry.n_held >= 0, f"{entry.key} was given back more often than held"
-                assert entry.awake is not None or entry.n_held, f"{entry.key} is being loaded, but nobody waits"
+                assert entry.awake is not None or entry.n_held or entry.leaving, (
+                    f"{entry.key} is being loaded, but nobody waits"
+                )
             for device in {d for e in self._all() if e.model is not None for d in e.model.devices}:
                 used = sum(e.bytes_on(device) for e in self._all())
                 assert self._budget_bytes is None or used <= self._budget_bytes, f"{used} bytes in use on {device}"
@@ -363,7 +367,7 @@ class Pool(Generic[M]):
         )
 
     def _put_to_sleep(self, entry: _Entry[M]) -> None:
-        """Close its loops and give its memory back; only then is its room free. It is leaving, or out of the table."""
+        """Close its loops and give its memory back; only then is its room free. Who calls has marked it as leaving."""
         awake = entry.awake
         assert awake is not None, "who sleeps is not put to sleep"
         awake.loops.close()
