@@ -9,13 +9,17 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 
 from sottovoce.engine import kernels, native
 from sottovoce.engine.plain import NOWHERE, PlainNetwork
+from sottovoce.engine.rules import RuleBook, Vocabulary
+from sottovoce.engine.sampler import propose
 from sottovoce.model.dims import Dims
 from sottovoce.model.whisper import Whisper
+from sottovoce.types import Decode, Rules, Search
 
 DIMS = Dims(
     n_mels=80, n_audio_ctx=150, n_audio_state=128, n_audio_head=2, n_audio_layer=2,
@@ -144,3 +148,30 @@ def test_every_instruction_set_gives_the_same(name: str) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__, "-k", "not instruction"]
     ran = subprocess.run(command, env=env, capture_output=True, text=True)
     assert ran.returncode == 0 and "skipped" not in ran.stdout, ran.stdout[-3000:]
+
+
+@pytest.mark.parametrize("k", [1, 6])
+@pytest.mark.parametrize("seed", range(8))
+def test_choices_are_those_of_the_rules(seed: int, k: int) -> None:
+    """Random logits, masks and histories, and every state of the grammar, beside masks and log-softmax of torch."""
+    draw = np.random.default_rng(seed)
+    vocabulary = Vocabulary(n_vocab=1003, eot=700, timestamp_begin=802, no_timestamps=801, no_speech=790)
+    rules = RuleBook(vocabulary, N_ROWS, 96, torch.device("cpu"))
+    rows = draw.permutation(N_ROWS)[:7].tolist()
+    for row in rows:
+        suppress = tuple(draw.choice(700, 90, replace=False).tolist())
+        limit = None if draw.random() < 0.3 else int(draw.integers(0, 60))
+        rules.reset_([row], Decode((1,), 0, Search(), Rules(suppress, (700, 220), bool(draw.random() < 0.8), limit)))
+    chooser = native.NativeChooser(rules, 2)
+    where = torch.tensor(rows)
+    for _ in range(12):
+        logits = torch.from_numpy(draw.normal(0, 3, (len(rows), 1003)).astype(np.float32))
+        logits[:, 802:] += float(draw.choice([-4, 0, 3]))
+        masked = logits.clone()
+        rules.apply_(masked, where)
+        theirs = propose(masked, [(Search(beam_size=k - 1 if k > 1 else 1), 1)] * len(rows), [None] * len(rows))
+        ours = chooser.choose(logits.clone(), range(len(rows)), rows, k)
+        possible = np.isfinite(theirs.logprobs)
+        np.testing.assert_array_equal(ours.tokens[possible], theirs.tokens[possible])
+        np.testing.assert_allclose(ours.logprobs, theirs.logprobs, atol=2e-5)
+        rules.update_(torch.from_numpy(ours.tokens[:, 0].copy()), where)

@@ -23,6 +23,7 @@ FOLDER = Path(__file__).parent / "cpp"
 HEAD = 64  # width of an attention head, in every checkpoint; cpp/layers.h
 TILE_K, GROUP = 32, 64  # cpp/simd.h: k of a tile, and the columns of one product
 BLOCK = 32  # lines of one product; cpp/layers.h
+MOST_CHOICES = 64  # cpp/choose.cpp
 HUGE_PAGE = 2 << 20  # bytes, on x86-64
 ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA = (
     0x1023,
@@ -82,6 +83,15 @@ class Pass(Structure):
         *_fields("tokens positions rows group_slot group_line group_n_lines wanted logits heads scores", c_void_p),
         ("n_threads", c_int32),
         ("scratch", c_void_p),
+    ]
+
+
+class Rules(Structure):
+    """cpp/choose.cpp:Rules. The pointers are those of RuleBook.tensors(), by name."""
+
+    _fields_ = [
+        *_fields("n_vocab eot time_begin no_timestamps", c_int32),
+        *_fields("table always first max_initial n_sampled last_time timestamps last_is_time before_is_time", c_void_p),
     ]
 
 

@@ -18,6 +18,8 @@ from torch import Tensor
 
 from sottovoce.engine import kernels
 from sottovoce.engine.kernels import BLOCK, GROUP, HEAD, TILE_K, packed, padded, room
+from sottovoce.engine.rules import RuleBook
+from sottovoce.engine.sampler import Proposal
 from sottovoce.model.dims import Dims
 from sottovoce.model.whisper import Decoder, DecoderBlock, Encoder, EncoderBlock, Whisper
 
@@ -232,6 +234,29 @@ class NativeDecoder:
             *(_pointer(tensor, self._kept) for tensor in (*parts_of_all, packed(embedding))),
             layers,
         )
+
+
+class NativeChooser:
+    """What rows may say next, where nothing is drawn and no rule about repetition holds."""
+
+    def __init__(self, rules: RuleBook, n_threads: int) -> None:
+        found = kernels.library()
+        assert found is not None, "there are no kernels for this CPU"
+        self.library = found
+        self.rules = rules
+        self.n_threads = n_threads
+
+    def choose(self, logits: Tensor, lines: Seq[int], rows: Seq[int], k: int) -> Proposal:
+        """The k best tokens under the rules. logits: (R, V) float32, written over; lines: of it, by row."""
+        v = self.rules.vocabulary
+        pointers = {name: tensor.data_ptr() for name, tensor in self.rules.tensors().items()}
+        rules = kernels.Rules(v.n_vocab, v.eot, v.timestamp_begin, v.no_timestamps, **pointers)
+        tokens, logprobs = np.empty((len(lines), k), np.int64), np.empty((len(lines), k), np.float32)
+        of_line, of_row = np.asarray(lines, np.int64), np.asarray(rows, np.int64)
+        which, where, best, values = (ctypes.c_void_p(a.ctypes.data) for a in (of_line, of_row, tokens, logprobs))
+        given = ctypes.c_void_p(logits.data_ptr())
+        self.library.sv_choose(ctypes.byref(rules), len(lines), given, which, where, k, best, values, self.n_threads)
+        return Proposal(tokens, logprobs)
 
 
 def _linears(mlp: torch.nn.Sequential) -> tuple[torch.nn.Linear, torch.nn.Linear]:

@@ -85,6 +85,18 @@ class RuleBook:
         """These rows have ended: what was asked for them costs nobody anything any more."""
         self._repeating.difference_update(rows)
 
+    def repeats(self, rows: Seq[int]) -> bool:
+        """Whether a rule about repetition holds on one of these rows."""
+        return not self._repeating.isdisjoint(rows)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The table of suppressed ids and the state of the rows, as kernels read them (cpp/choose.cpp:Rules)."""
+        return {
+            "table": self._table, "always": self._always, "first": self._first, "max_initial": self._max_initial,
+            "n_sampled": self._n_sampled, "last_time": self._last_time, "timestamps": self._timestamps,
+            "last_is_time": self._last_is_time, "before_is_time": self._before_is_time,
+        }  # fmt: skip
+
     def apply_(self, logits: Tensor, rows: Tensor) -> None:
         """Set what may not follow to -inf. logits: (R, V) float32; rows: (R,) int64, which row each line is."""
         fresh = self._n_sampled[rows] == 0

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence as Seq
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from sottovoce import threads
 from sottovoce.audio import mel
-from sottovoce.engine import native
+from sottovoce.engine import kernels, native
 from sottovoce.engine.align import attention_matrix, token_jumps
 from sottovoce.engine.plain import NOWHERE, Network, PlainNetwork
 from sottovoce.engine.rules import RuleBook, Vocabulary
-from sottovoce.engine.sampler import Proposal, advance, propose
+from sottovoce.engine.sampler import Proposal, advance, merged, propose
 from sottovoce.engine.sequence import Sequence
 from sottovoce.model.whisper import Whisper
 from sottovoce.types import Align, Aligned, Decode, Detect, Detected, Encoded, Sound
@@ -35,13 +36,15 @@ class Runner:
         self.n_rows = n_rows
         self.n_threads = n_threads
         self.n_slots = n_rows + SPARE_SLOTS
+        self.rules = RuleBook(vocabulary, n_rows, model.dims.n_text_ctx, self.device)
         self.network: Network
+        self.chooser: native.NativeChooser | None = None
         if native.fits(model):
-            self.network = native.NativeNetwork(model, self.n_slots, n_rows, n_threads or threads.n_threads())
+            n = n_threads or threads.n_threads()
+            self.network = native.NativeNetwork(model, self.n_slots, n_rows, n)
+            self.chooser = native.NativeChooser(self.rules, n)
         else:
             self.network = PlainNetwork(model, self.n_slots, n_rows)
-        dims = model.dims
-        self.rules = RuleBook(vocabulary, n_rows, dims.n_text_ctx, self.device)
         self._generators: dict[int, torch.Generator] = {}  # by a sequence's first row, while it draws
 
     def begin(self) -> None:
@@ -96,16 +99,7 @@ class Runner:
 
     def sample(self, sequences: Seq[Sequence], logits: Tensor) -> list[bool]:
         """Choose the next token of every row. logits: (R, V), rows in the order of the sequences. Returns who ended."""
-        rows = [row for s in sequences for row in s.rows]
-        where = torch.tensor(rows, device=self.device)
-        self.rules.apply_(logits, where)
-        searches = [s.window.ask.search for s in sequences if isinstance(s.window.ask, Decode)]
-        groups = [(search, len(s.rows)) for search, s in zip(searches, sequences, strict=True)]
-        generators = [
-            self._generators.get(s.rows[0]) if g.temperature > 0 else None
-            for s, (g, _) in zip(sequences, groups, strict=True)
-        ]
-        proposal: Proposal = propose(logits, groups, generators)
+        proposal = self._proposal(sequences, logits)
         done, chosen, line = [], [], 0
         for sequence in sequences:
             lines = slice(line, line + len(sequence.rows))
@@ -117,8 +111,39 @@ class Runner:
             chosen += step.tokens
             done.append(step.done or self._is_full(sequence))
             line = lines.stop
-        self.rules.update_(torch.tensor(chosen, device=self.device), where)
+        rows = torch.tensor([row for s in sequences for row in s.rows], device=self.device)
+        self.rules.update_(torch.tensor(chosen, device=self.device), rows)
         return done
+
+    def _proposal(self, sequences: Seq[Sequence], logits: Tensor) -> Proposal:
+        """What every row may continue with; rows that a kernel can choose for are chosen for together."""
+        quick = [self.chooser is not None and self._is_quick(s) for s in sequences]
+        parts: list[tuple[list[int], Proposal]] = []
+        firsts = np.cumsum([0, *(len(s.rows) for s in sequences)])
+        for wanted in (True, False):
+            chosen = [i for i, is_quick in enumerate(quick) if is_quick is wanted]
+            if not chosen:
+                continue
+            group = [sequences[i] for i in chosen]
+            lines = [line for i in chosen for line in range(firsts[i], firsts[i + 1])]
+            rows = [row for s in group for row in s.rows]
+            searches = [s.window.ask.search for s in group if isinstance(s.window.ask, Decode)]
+            if wanted and self.chooser is not None:
+                k = max(s.beam_size + 1 if s.beam_size > 1 else 1 for s in searches)
+                parts.append((lines, self.chooser.choose(logits, lines, rows, k)))
+                continue
+            some = logits if len(lines) == len(logits) else logits[lines]
+            self.rules.apply_(some, torch.tensor(rows, device=self.device))
+            generators = [self._generators.get(s.rows[0]) for s in group]
+            widths = [len(s.rows) for s in group]
+            parts.append((lines, propose(some, list(zip(searches, widths, strict=True)), generators)))
+        return parts[0][1] if len(parts) == 1 else merged(parts)
+
+    def _is_quick(self, sequence: Sequence) -> bool:
+        ask = sequence.window.ask
+        assert isinstance(ask, Decode)
+        few = ask.search.beam_size < kernels.MOST_CHOICES
+        return ask.search.temperature == 0 and few and not self.rules.repeats(sequence.rows)
 
     def release(self, sequence: Sequence) -> None:
         """The sequence has ended: drop what is kept for its rows on this side."""

@@ -27,6 +27,15 @@ class Proposal:
     logprobs: np.ndarray
 
 
+def merged(parts: Seq[tuple[list[int], Proposal]]) -> Proposal:
+    """Proposals for some lines each, as one for all of them."""
+    n, k = sum(len(lines) for lines, _ in parts), max(p.tokens.shape[1] for _, p in parts)
+    tokens, logprobs = np.zeros((n, k), np.int64), np.full((n, k), -np.inf, np.float32)
+    for lines, p in parts:
+        tokens[lines, : p.tokens.shape[1]], logprobs[lines, : p.tokens.shape[1]] = p.tokens, p.logprobs
+    return Proposal(tokens, logprobs)
+
+
 def propose(logits: Tensor, groups: Seq[tuple[Search, int]], generators: Seq[torch.Generator | None]) -> Proposal:
     """What each row may continue with. logits: (R, V) float32; groups: (search, n_rows) in the order of the rows.
 
