@@ -181,7 +181,7 @@ def test_a_window_that_stops_before_the_end_of_speech_is_made_to_go_on() -> None
     assert played.transcript.dropped == ()
 
 
-@pytest.mark.parametrize("more", [UNSURE, said(" nine ten and so on", 20.0), said(" the rest", 3.0)])
+@pytest.mark.parametrize("more", [UNSURE, said(" nine ten and so on", 20.0), said(" the rest", 3.0), said(STOPS, 20.0)])
 def test_what_it_goes_on_with_must_be_sure_new_and_later(more: Decoded) -> None:
     def answer(window: Window) -> Decoded:
         if at(window)[0] > 0:
@@ -299,6 +299,17 @@ def test_words_that_do_not_fit_a_window_are_read_in_two() -> None:
 
     played = run([(0, 12), (12.6, 25)], answer, temperature=(0.0,))
     assert len(played.transcript.segments) == 2 and played.transcript.coverage == pytest.approx(1, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("texts", "kept"), [((" Two.",) * 6, " Two."), ((" A.", " B.", " C.", " D.", " E.", " F."), "")]
+)
+def test_a_word_that_no_gate_passes_stands_if_two_decodings_agree_on_it(texts: tuple[str, ...], kept: str) -> None:
+    """A lone digit is improbable whatever it is; noises are heard as something else each time."""
+    left = iter(texts)
+    played = run([(5, 5.7)], lambda _: said(0.0, next(left), 1.1, avg_logprob=-1.3))
+    assert played.transcript.text == kept
+    assert bool(played.transcript.dropped) != bool(kept)
 
 
 def test_the_prompt_does_not_leak_into_the_text() -> None:

@@ -17,6 +17,8 @@ SPARSE_PER_S = 0.7  # tokens in a second of speech; slow read English has 2
 SPARSE_FROM_S = 4.0  # of speech: less may be a cough
 DENSE_PER_S, DENSE_FROM = 30.0, 12  # tokens; the fastest scripts, three tokens a character, stay below
 MOST_TOKENS = 222  # of text: the longest decoding, one timestamp and one token less
+LONGEST_COMMON = 4  # words in a row that a text may not have in common with the one it goes on from
+FASTER, LETTERS_FROM = 3, 20  # how much faster it may be spoken, and letters that are never too many
 ECHO_FROM = 12  # characters: shorter texts may be said although they stand in the prompt
 
 
@@ -66,6 +68,18 @@ def badness(found: Iterable[Fault]) -> int:
 def plain(text: str) -> str:
     """Letters and digits in small, words apart by one space: as texts are compared."""
     return " ".join(re.findall(r"\w+", text.lower()))
+
+
+def is_news(before: str, text: str, before_s: float, text_s: float) -> bool:
+    """May a text go on behind another, as one that says more in the seconds it has, and not the same again?
+
+    before_s, text_s: seconds of speech of each.
+    """
+    known, words = f" {plain(before)} ", plain(text).split()
+    runs = (" ".join(words[i : i + LONGEST_COMMON]) for i in range(max(1, len(words) - LONGEST_COMMON + 1)))
+    most = LETTERS_FROM + FASTER * len(plain(before)) / max(before_s, 1.0) * text_s
+    repeats = any(f" {run} " in known for run in runs) or n_repeated(before, text)
+    return bool(words) and not repeats and len(plain(text)) <= most
 
 
 def n_repeated(before: str, text: str) -> int:

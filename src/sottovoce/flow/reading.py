@@ -14,7 +14,7 @@ import numpy as np
 
 from sottovoce.audio import mel
 from sottovoce.flow import question
-from sottovoce.flow.gates import Fault, badness, faults, n_repeated, plain
+from sottovoce.flow.gates import Fault, badness, faults, is_news, n_repeated, plain
 from sottovoce.flow.ladder import Prompt, climb, is_silence
 from sottovoce.flow.lines import closed, segment
 from sottovoce.flow.listen import Asker, Checkpoint, detect
@@ -71,13 +71,13 @@ class Reader:
             heard = yield from detect(self.asker, tokenizer, *sound)
             tokenizer = Tokenizer(self.checkpoint.n_vocab, heard.language, str(o.task))
         context = self.context
-        decoded, found = yield from self._decode(tokenizer, stretch, sound, context)
+        decoded, found, agreed = yield from self._decode(tokenizer, stretch, sound, context)
         if Fault.ECHO in found:
             context = ()
-            decoded, found = yield from self._decode(tokenizer, stretch, sound, context)
+            decoded, found, agreed = yield from self._decode(tokenizer, stretch, sound, context)
         if is_silence(o, decoded):
             return _nothing(stretch, "no speech")
-        if found and (depth or _speech_s(stretch) < SCANT_S):
+        if found and not agreed and (depth or _speech_s(stretch) < SCANT_S):
             return _nothing(stretch, max(found).reason)
         if not depth and badness(found) >= Fault.DENSE and _speech_s(stretch) > HALVED_FROM_S:
             parts = yield from self._read_halves(stretch)
@@ -93,8 +93,8 @@ class Reader:
 
     def _decode(
         self, tokenizer: Tokenizer, stretch: Stretch, sound: tuple[str, Sound], context: Sequence[int]
-    ) -> Generator[Window | Wait | Event, Got | None, tuple[Decoded, frozenset[Fault]]]:
-        """The best of the ladder's decodings, and what is wrong with it."""
+    ) -> Generator[Window | Wait | Event, Got | None, tuple[Decoded, frozenset[Fault], bool]]:
+        """The best of the ladder's decodings, what is wrong with it, and whether doubt is all and another one agrees."""
         o, n_text_ctx = self.options, self.checkpoint.n_text_ctx
         seek, _ = _frames(stretch)
         prompt = Prompt(*question.prompt(tokenizer, context, o, n_text_ctx, is_first=seek == 0))
@@ -108,9 +108,13 @@ class Reader:
 
         climbed = yield from climb(self.asker, o, tokenizer, prompt, sound, passes, salt=seek, n_text_ctx=n_text_ctx)
         if climbed.passed:
-            return climbed.tried[-1], frozenset()
-        best = min(climbed.tried, key=lambda d: (badness(wrong(d)), -d.avg_logprob))
-        return best, wrong(best)
+            return climbed.tried[-1], frozenset(), True
+        texts = [plain(tokenizer.decode(d.tokens)) for d in climbed.tried]
+        best, text = min(
+            zip(climbed.tried, texts, strict=True), key=lambda pair: (badness(wrong(pair[0])), -pair[0].avg_logprob)
+        )
+        agreed = wrong(best) == {Fault.UNSURE} and bool(text) and texts.count(text) > 1
+        return best, wrong(best), agreed
 
     def _go_on(
         self,
@@ -143,8 +147,9 @@ class Reader:
             more = yield from self.asker.ask(Decode((*prompt, *begun), i_sot, search, rules), *sound)
             assert isinstance(more, Decoded)
             times = [t for t in (begun[-1], *more.tokens) if t >= tokenizer.timestamp_begin]
-            repeats = n_repeated(segments[-1].text, tokenizer.decode(more.tokens))
-            if faults(o, tokenizer, more, _speech_s(left), "") or repeats or times != sorted(times):
+            left_s, text = _speech_s(left), tokenizer.decode(more.tokens)
+            news = is_news(tokenizer.decode(tokens), text, _speech_s(stretch) - left_s, left_s)
+            if faults(o, tokenizer, more, left_s, "") or not news or times != sorted(times):
                 break
             n, n_more = len(tokens) + 1, len(more.tokens) + 1
             mean = (decoded.avg_logprob * n + more.avg_logprob * n_more) / (n + n_more)
