@@ -54,7 +54,7 @@ class Found:
 
     @property
     def n_bytes(self) -> int:
-        return memory.n_bytes(self.dims, self.choice.dtype, self.config.rows)
+        return memory.n_bytes(self.dims, self.choice.device, self.choice.dtype, self.config.rows)
 
     @property
     def devices(self) -> tuple[str, ...]:
