@@ -126,7 +126,7 @@ def _fill(model: Whisper, stored: Stored, path: Path, device: torch.device, dtyp
         # a copy even where nothing changes: what stays mapped would break when the file is replaced
         tensor = given.to(dtype, copy=True).contiguous()
         # piece by piece: low precision is copied to float32 for it
-        if not all(piece.sum(dtype=torch.float32).isfinite() for piece in tensor.flatten().split(PIECE)):
+        if not all(piece.sum(dtype=torch.float32).isfinite() for piece in torch.split(tensor.flatten(), PIECE)):
             raise damaged(path, f"{name} holds values that are not finite in {dtype}", "finite weights")
         full[name] = tensor.to(device)
         if read is not None:
