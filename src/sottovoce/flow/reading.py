@@ -94,7 +94,7 @@ class Reader:
     def _decode(
         self, tokenizer: Tokenizer, stretch: Stretch, sound: tuple[str, Sound], context: Sequence[int]
     ) -> Generator[Window | Wait | Event, Got | None, tuple[Decoded, frozenset[Fault], bool]]:
-        """The best of the ladder's decodings, what is wrong with it, and whether doubt is all and another one agrees."""
+        """The best of the ladder's decodings, what is wrong with it; whether only doubt is, and another one agrees."""
         o, n_text_ctx = self.options, self.checkpoint.n_text_ctx
         seek, _ = _frames(stretch)
         prompt = Prompt(*question.prompt(tokenizer, context, o, n_text_ctx, is_first=seek == 0))
