@@ -105,7 +105,8 @@ class _Parallel:
             end = len(self.samples) if end_s is None else round(end_s * mel.FRAMES_PER_S) * mel.HOP
             clip = self.samples[start:end]
             if len(clip) < JUDGED_FROM:
-                found = [Stretch(0, len(clip), (Span(0, len(clip)),))] if np.abs(clip).max(initial=0) > QUIET else []
+                loud = len(clip) >= mel.HOP and np.abs(clip).max() > QUIET
+                found = [Stretch(0, len(clip), (Span(0, len(clip)),))] if loud else []
             else:
                 found = stretches(self.hear(clip), clip, longest)
             for stretch in found:

@@ -249,7 +249,7 @@ def named_sound(samples: np.ndarray, stretch: Stretch, peak: float) -> tuple[str
 def _frames(stretch: Stretch) -> tuple[int, int]:
     """Where a stretch begins and how long it is, in mel frames."""
     seek = stretch.start // mel.HOP
-    return seek, -(-stretch.end // mel.HOP) - seek
+    return seek, stretch.end // mel.HOP - seek
 
 
 def _speech_s(stretch: Stretch) -> float:
