@@ -8,6 +8,7 @@ from typing import Any
 
 from sottovoce.errors import ConfigError
 
+KVS = ("auto", "bfloat16", "int8")
 ENV_PREFIX = "SOTTOVOCE_"
 COMPUTES = ("auto", "float32", "bfloat16", "float16")
 
@@ -30,6 +31,7 @@ class Config:
     offline: bool = _setting(False, "use only what is on this disk already")
     device: str = _setting("auto", "auto, cpu, cuda, cuda:N, mps; cuda:N,M,... for several, windows to the idlest")
     compute: str = _setting("auto", "precision: auto, float32, bfloat16 or float16")
+    kv: str = _setting("auto", "keys and values of sound on kernels: auto, bfloat16, or int8 in half the memory")
     threads: int = _setting(0, "CPU threads; 0: what OMP_NUM_THREADS says, else as many as this process may use")
     rows: int = _setting(16, "rows decoded together: windows, times the beam size of each")
     encode_windows: int = _setting(4, "windows encoded together in one step")
@@ -44,6 +46,7 @@ class Config:
         if not self.model:
             raise ConfigError("model: an empty name was given, a model was expected; try base")
         _one_of("compute", self.compute, COMPUTES)
+        _one_of("kv", self.kv, KVS)
         _one_of("log_level", self.log_level, ("debug", "info", "warning", "error"))
         for name in self.sources.split(","):
             _one_of("sources", name.strip(), ("folder", "hub", "openai", "package"))

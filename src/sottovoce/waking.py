@@ -54,7 +54,7 @@ class Found:
 
     @property
     def n_bytes(self) -> int:
-        return memory.n_bytes(self.dims, self.choice.device, self.choice.dtype, self.config.rows)
+        return memory.n_bytes(self.dims, self.choice.device, self.choice.dtype, self.config.rows, self.config.kv)
 
     @property
     def devices(self) -> tuple[str, ...]:
@@ -77,7 +77,8 @@ class Found:
         try:
             with one_thread():  # only the engine's own thread has a pool of workers
                 network = weights.load(self.files.path, device=device, dtype=self.choice.dtype, alignment_heads=heads)
-                runner = Runner(network, vocabulary, config.rows, config.threads or n_threads())
+                runner = Runner(network, vocabulary, config.rows, config.threads or n_threads(), config.kv)
+            memory.give_back()  # what weights were read and packed through
         except Exception as e:
             if not memory.is_out_of_memory(e):
                 raise

@@ -5,6 +5,7 @@ Tolerances: products take bfloat16 inputs (8 bits), so activations differ by up 
 
 from __future__ import annotations
 
+import copy
 import os
 import subprocess
 import sys
@@ -43,11 +44,15 @@ def model() -> Whisper:
     return model.to(torch.bfloat16)
 
 
-@pytest.fixture
-def twins(model: Whisper) -> tuple[native.NativeNetwork, PlainNetwork]:
+@pytest.fixture(params=["bfloat16", "int8"])
+def twins(model: Whisper, request: pytest.FixtureRequest) -> tuple[native.NativeNetwork, PlainNetwork]:
     plain = Whisper(DIMS).eval().requires_grad_(False)
     plain.load_state_dict({name: t.float() for name, t in model.state_dict().items()})
-    pair = native.NativeNetwork(model, N_SLOTS, N_ROWS, 2), PlainNetwork(plain, N_SLOTS, N_ROWS)
+    given_up = copy.deepcopy(model)
+    pair = (
+        native.NativeNetwork(given_up, N_SLOTS, N_ROWS, 2, request.param == "int8"),
+        PlainNetwork(plain, N_SLOTS, N_ROWS),
+    )
     torch.manual_seed(1)
     features = torch.randn(N_SLOTS, DIMS.n_audio_ctx, DIMS.n_audio_state).to(torch.bfloat16)
     pair[0].put_sound_(range(N_SLOTS), features)

@@ -17,16 +17,16 @@ OUT_OF_MEMORY = (torch.OutOfMemoryError, MemoryError)
 NO_MEMORY = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
 
 
-def n_bytes(dims: Dims, device: torch.device, dtype: torch.dtype, n_rows: int) -> int:
+def n_bytes(dims: Dims, device: torch.device, dtype: torch.dtype, n_rows: int, kv: str = "auto") -> int:
     """What a model takes on a device: weights, and pools as if every slot and row were in use.
 
     What a step computes with comes on top.
     """
-    packs = device.type == "cpu" and dtype == torch.bfloat16 and kernels.library() is not None
-    n_copies = 2 if packs else 1  # kernels keep packed weights beside the network's own (native.py)
+    native = device.type == "cpu" and dtype == torch.bfloat16 and kernels.library() is not None
     width = 2 * dims.n_text_layer * dims.n_text_state  # keys and values of one position
-    pools = width * (dims.n_audio_ctx * (n_rows + SPARE_SLOTS) + dims.n_text_ctx * n_rows)
-    return (n_copies * weights.n_weights(dims) + pools) * dtype.itemsize
+    sounds, texts = width * dims.n_audio_ctx * (n_rows + SPARE_SLOTS), width * dims.n_text_ctx * n_rows
+    each = 1 + 4 / kernels.HEAD if native and kv != "bfloat16" else dtype.itemsize  # a number, its share of a scale
+    return round(sounds * each) + (weights.n_weights(dims) + texts) * dtype.itemsize
 
 
 def is_out_of_memory(error: BaseException) -> bool:

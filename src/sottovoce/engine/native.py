@@ -34,11 +34,16 @@ def fits(model: Whisper) -> bool:
 
 
 class NativeNetwork:
-    """A model's encoder and decoder on kernels; the convolutions before them are torch's."""
+    """A model's encoder and decoder on kernels; the convolutions before them are torch's.
 
-    def __init__(self, model: Whisper, n_slots: int, n_rows: int, n_threads: int) -> None:
+    The model's own weights are given up as they are packed: its modules cannot be called any more.
+    """
+
+    def __init__(self, model: Whisper, n_slots: int, n_rows: int, n_threads: int, int8: bool = False) -> None:
         self.encoder = NativeEncoder(model.encoder, model.dims, n_threads)
-        self.decoder = NativeDecoder(model.decoder, model.dims, n_slots, n_rows, n_threads)
+        self.decoder = NativeDecoder(model.decoder, model.dims, n_slots, n_rows, n_threads, int8)
+        for part in (*model.encoder.blocks, *model.decoder.blocks, model.decoder.token_embedding):
+            part.to("meta")  # packed now; a second copy would double the memory
         self.features = self.encoder.features
         self.put_sound_, self.copy_rows_ = self.decoder.put_sound_, self.decoder.copy_rows_
         self.read, self.step, self.scores = self.decoder.read, self.decoder.step, self.decoder.scores
@@ -92,7 +97,9 @@ class NativeEncoder:
 class NativeDecoder:
     """A decoder's packed weights, slots and rows; what its methods mean says plain.Network."""
 
-    def __init__(self, decoder: Decoder, dims: Dims, n_slots: int, n_rows: int, n_threads: int) -> None:
+    def __init__(
+        self, decoder: Decoder, dims: Dims, n_slots: int, n_rows: int, n_threads: int, int8: bool = False
+    ) -> None:
         found = kernels.library()
         assert found is not None, "there are no kernels for this CPU"
         self.library = found
@@ -102,9 +109,12 @@ class NativeDecoder:
         self.n_keys, self.n_values = padded(dims.n_audio_ctx, GROUP), padded(dims.n_audio_ctx, TILE_K)
         heads, shape = dims.n_text_head, (n_rows + 1, dims.n_text_head, dims.n_text_ctx, HEAD)
         self.self_k, self.self_v = ([room(shape, torch.bfloat16) for _ in range(self.n_layer)] for _ in range(2))
+        sizes, kind = (self.n_keys, self.n_values), torch.int8 if int8 else torch.bfloat16
         self.cross_k, self.cross_v = (
-            [room((n_slots, heads, n * HEAD), torch.bfloat16) for _ in range(self.n_layer)]
-            for n in (self.n_keys, self.n_values)
+            [room((n_slots, heads, n * HEAD), kind) for _ in range(self.n_layer)] for n in sizes
+        )
+        self.scale_k, self.scale_v = (
+            [room((n_slots if int8 else 0, heads, n), torch.float32) for _ in range(self.n_layer)] for n in sizes
         )
         self._kept: list[Tensor] = []  # what the structures point to
         self._kv = [self._cross_projection(block) for block in decoder.blocks]
@@ -122,11 +132,13 @@ class NativeDecoder:
         d, features = self.dims, features.contiguous()
         where = np.asarray(slots, np.int32)
         for i, (weight, bias) in enumerate(self._kv):
-            tensors = (features, weight, bias, self.cross_k[i], self.cross_v[i], self._scratch)
-            given, w, b, keys, values, scratch = (ctypes.c_void_p(t.data_ptr()) for t in tensors)
+            pools = (self.cross_k[i], self.cross_v[i], self.scale_k[i], self.scale_v[i])
+            tensors = (features, weight, bias, self._scratch)
+            given, w, b, scratch = (ctypes.c_void_p(t.data_ptr()) for t in tensors)
+            kept = (ctypes.c_void_p(t.data_ptr() if t.numel() else None) for t in pools)
             to = ctypes.c_void_p(where.ctypes.data)
             sizes = (len(where), d.n_audio_ctx, d.n_audio_state)
-            self.library.sv_hear(*sizes, given, w, b, to, keys, values, self.n_threads, scratch)
+            self.library.sv_hear(*sizes, given, w, b, to, *kept, self.n_threads, scratch)
 
     def copy_rows_(self, targets: Seq[int], sources: Seq[int], length: int) -> None:
         moved = [(t, s) for t, s in zip(targets, sources, strict=True) if t != s]
@@ -224,14 +236,15 @@ class NativeDecoder:
                 "mlp_out": packed(second.weight), "mlp_out_bias": second.bias,
                 "self_k": self.self_k[i], "self_v": self.self_v[i],
                 "cross_k": self.cross_k[i], "cross_v": self.cross_v[i],
+                "cross_k_scale": self.scale_k[i], "cross_v_scale": self.scale_v[i],
             }  # fmt: skip
             for name, tensor in parts.items():
                 setattr(layers[i], name, _pointer(tensor, self._kept))
-        d, embedding = self.dims, decoder.token_embedding.weight
-        parts_of_all = (embedding, decoder.positional_embedding.float(), decoder.ln.weight, decoder.ln.bias)
+        d = self.dims
+        ends = (decoder.positional_embedding.float(), decoder.ln.weight, decoder.ln.bias)
         return kernels.Decoder(
             *(d.n_text_layer, d.n_text_state, d.n_text_head, d.n_vocab, d.n_text_ctx, d.n_audio_ctx),
-            *(_pointer(tensor, self._kept) for tensor in (*parts_of_all, packed(embedding))),
+            *(_pointer(tensor, self._kept) for tensor in (*ends, packed(decoder.token_embedding.weight))),
             layers,
         )
 
@@ -265,8 +278,13 @@ def _linears(mlp: torch.nn.Sequential) -> tuple[torch.nn.Linear, torch.nn.Linear
     return first, second
 
 
-def _pointer(tensor: Tensor, kept: list[Tensor]) -> int:
-    """Where a tensor lies, as kernels read it: vectors float32, matrices as they are. `kept` keeps it alive."""
+def _pointer(tensor: Tensor, kept: list[Tensor]) -> int | None:
+    """Where a tensor lies, as kernels read it: vectors float32, matrices as they are. `kept` keeps it alive.
+
+    None: of one without numbers.
+    """
+    if not tensor.numel():
+        return None
     tensor = (tensor.float() if tensor.ndim == 1 else tensor).detach().contiguous()
     kept.append(tensor)
     return tensor.data_ptr()

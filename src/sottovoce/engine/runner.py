@@ -28,7 +28,9 @@ SPARE_SLOTS = 4  # slots beyond the rows, so that what was just freed is remembe
 class Runner:
     """One model on one device, with its slots and rows. model: already on its device and in its dtype."""
 
-    def __init__(self, model: Whisper, vocabulary: Vocabulary, n_rows: int, n_threads: int = 0) -> None:
+    def __init__(
+        self, model: Whisper, vocabulary: Vocabulary, n_rows: int, n_threads: int = 0, kv: str = "auto"
+    ) -> None:
         self.model = model
         self.vocabulary = vocabulary
         weight = model.decoder.token_embedding.weight
@@ -41,7 +43,7 @@ class Runner:
         self.chooser: native.NativeChooser | None = None
         if native.fits(model):
             n = n_threads or threads.n_threads()
-            self.network = native.NativeNetwork(model, self.n_slots, n_rows, n)
+            self.network = native.NativeNetwork(model, self.n_slots, n_rows, n, kv != "bfloat16")
             self.chooser = native.NativeChooser(self.rules, n)
         else:
             self.network = PlainNetwork(model, self.n_slots, n_rows)

@@ -5,6 +5,10 @@
 //     cross_k           (slots, H, keys packed as the columns of a matrix: 64 x S, S padded to 64)
 //     cross_v           (slots, H, values packed as the lines of a matrix: S x 64, S padded to 32)
 //
+// or, where there are scales, 8-bit whole numbers, each key and each value (64 numbers) with a scale of its own:
+//
+//     cross_k           (slots, H, S / 64, 64, 64): of 64 keys, number by number       cross_v   (slots, H, S, 64)
+//
 // The residual stream, norms, softmax and sums are float32; products take bfloat16.
 
 #include "layers.h"
@@ -30,15 +34,16 @@ struct DecoderLayer {
     const float* mlp_in_bias;
     const bf16* mlp_out;
     const float* mlp_out_bias;
-    bf16 *self_k, *self_v, *cross_k, *cross_v;
+    bf16 *self_k, *self_v;
+    void *cross_k, *cross_v;                       // bfloat16, or int8 with scales
+    const float *cross_k_scale, *cross_v_scale;  // (slots, H, S padded as above), or null
 };
 
 struct Decoder {
     int32_t n_layer, n_state, n_head, n_vocab, n_text, n_audio;
-    const bf16* embedding;  // (V, C), not packed
     const float* positions;
     const float *norm, *norm_bias;
-    const bf16* logits;  // the embedding again, packed, V padded to 64
+    const bf16* embedding;  // (V, C) packed, V padded to 64: it gives tokens their vectors and vectors their logits
     const DecoderLayer* layers;
 };
 
@@ -119,22 +124,64 @@ static void attend_self(const Decoder& d, const DecoderLayer& l, const Pass& p, 
     narrow(out + 48, o3 * scale);
 }
 
+static void score8(const bf16* q, long ldq, int n_lines, const int8_t* k, const float* scale, int n_keys, float* scores) {
+    alignas(64) float wide[MORE][HEAD];
+    for (int m = 0; m < n_lines; m++)
+        for (int i = 0; i < HEAD; i += 16) store(wide[m] + i, widen(q + m * ldq + i));
+    for (int g = 0; g < n_keys; g += GROUP) {
+        product8(wide[0], HEAD, n_lines, k + (long)g * HEAD, HEAD, scores + g, n_keys);
+        for (int m = 0; m < n_lines; m++)
+            for (int i = g; i < g + GROUP; i += 16)
+                store(scores + (long)m * n_keys + i, load<v16>(scores + (long)m * n_keys + i) * load<v16>(scale + i));
+    }
+}
+
+// Scores -> probabilities of one line in place, each times the scale of its value; returns their sum.
+static float soften8(float* scores, int n, const float* scale) {
+    float m = -__builtin_inff();
+    v16 top = all(m), total = {};
+    int whole = n & ~15;
+    for (int s = 0; s < whole; s += 16) top = max(top, load<v16>(scores + s));
+    m = largest(top);
+    for (int s = whole; s < n; s++) m = scores[s] > m ? scores[s] : m;
+    for (int s = 0; s < whole; s += 16) {
+        v16 e = exp_neg(load<v16>(scores + s) - m);
+        total += e;
+        store(scores + s, e * load<v16>(scale + s));
+    }
+    for (int s = whole; s < n; s++) {
+        float e = exp_neg(all(scores[s] - m))[0];
+        total[0] += e;
+        scores[s] = e * scale[s];
+    }
+    return sum(total);
+}
+
 // Up to 16 lines of one slot, one head.
 static void attend_cross(const Decoder& d, const DecoderLayer& l, int i_layer, const Pass& p, const Scratch& s, int slot,
                          int first, int n_lines, int head, float* scores, bf16* probs, float* c) {
     int C = d.n_state, S = d.n_audio;
-    const bf16* k = l.cross_k + ((long)slot * d.n_head + head) * s.keys * HEAD;
-    const bf16* v = l.cross_v + ((long)slot * d.n_head + head) * s.values * HEAD;
+    long at = (long)slot * d.n_head + head;
     const bf16* q = s.q + (long)first * C + head * HEAD;
-    for (int g = 0; g < s.keys / GROUP; g++)
-        product(q, C, n_lines, k + (long)g * GROUP * HEAD, HEAD / TILE_K, scores + g * GROUP, s.keys);
+    if (l.cross_k_scale)
+        score8(q, C, n_lines, (const int8_t*)l.cross_k + at * s.keys * HEAD, l.cross_k_scale + at * s.keys, s.keys, scores);
+    else
+        for (int g = 0; g < s.keys / GROUP; g++)
+            product(q, C, n_lines, (const bf16*)l.cross_k + at * s.keys * HEAD + (long)g * GROUP * HEAD, HEAD / TILE_K,
+                    scores + g * GROUP, s.keys);
     for (int w = 0; w < p.n_heads; w++)
         if (p.heads[2 * w] == i_layer && p.heads[2 * w + 1] == head)
             for (int m = 0; m < n_lines; m++)
                 std::memcpy(p.scores + ((long)w * p.n_lines + first + m) * S, scores + (long)m * s.keys, S * 4);
     float sums[MORE];
-    for (int m = 0; m < n_lines; m++) sums[m] = soften(scores + (long)m * s.keys, S, probs + (long)m * s.values);
-    product(probs, s.values, n_lines, v, s.values / TILE_K, c, 64);
+    if (l.cross_v_scale) {
+        const float* scale = l.cross_v_scale + at * s.values;
+        for (int m = 0; m < n_lines; m++) sums[m] = soften8(scores + (long)m * s.keys, S, scale);
+        product8(scores, s.keys, n_lines, (const int8_t*)l.cross_v + at * s.values * HEAD, S, c, 64);
+    } else {
+        for (int m = 0; m < n_lines; m++) sums[m] = soften(scores + (long)m * s.keys, S, probs + (long)m * s.values);
+        product(probs, s.values, n_lines, (const bf16*)l.cross_v + at * s.values * HEAD, s.values / TILE_K, c, 64);
+    }
     for (int m = 0; m < n_lines; m++)
         for (int i = 0; i < HEAD; i += 16)
             narrow(s.heard + (long)(first + m) * C + head * HEAD + i, load<v16>(c + m * 64 + i) * (1.0f / sums[m]));
@@ -242,9 +289,13 @@ static void layer(const Decoder& d, int i_layer, const Pass& p, const Scratch& s
 static void read_tokens(const Decoder& d, const Pass& p, const Scratch& s, Part lines) {
     int C = d.n_state;
     for (int m = lines.begin; m < lines.end; m++)
-        for (int i = 0; i < C; i += 16)
-            store(s.x + (long)m * C + i, widen(d.embedding + (long)p.tokens[m] * C + i) +
-                                             load<v16>(d.positions + (long)p.positions[m] * C + i));
+        for (int i = 0; i < C; i++) {
+            long packed = (long)(p.tokens[m] / GROUP) * C * GROUP + (i / 2) * PAIR_LINE + p.tokens[m] % GROUP * 2 + i % 2;
+            uint32_t bits = (uint32_t)d.embedding[packed] << 16;
+            float x;
+            std::memcpy(&x, &bits, 4);
+            s.x[(long)m * C + i] = x + d.positions[(long)p.positions[m] * C + i];
+        }
 }
 
 static void write_logits(const Decoder& d, const Pass& p, const Scratch& s, int thread, int n_threads,
@@ -256,7 +307,7 @@ static void write_logits(const Decoder& d, const Pass& p, const Scratch& s, int 
         norm_line(s.x + (long)p.wanted[w] * C, C, d.norm, d.norm_bias, s.h + (long)w * C);
     meeting.wait(n_threads);
     Part groups = part((d.n_vocab + 63) / 64, thread, n_threads);
-    linear(s.h, C, p.n_wanted, d.logits, C, groups, c, [&](int column, int first, int n, const float* c) {
+    linear(s.h, C, p.n_wanted, d.embedding, C, groups, c, [&](int column, int first, int n, const float* c) {
         int width = d.n_vocab - column < 64 ? d.n_vocab - column : 64;
         for (int w = 0; w < n; w++)
             std::memcpy(p.logits + (long)(first + w) * d.n_vocab + column, c + w * 64, width * 4);

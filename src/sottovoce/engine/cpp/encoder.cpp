@@ -77,6 +77,35 @@ static inline void pack_values(const float* c, bf16* to, int line) {
         }
 }
 
+// 32 lines of one head as whole numbers of 8 bits, each line with its scale. Keys go number by number for 64 of them.
+static inline void pack8(const float* c, int8_t* to, float* scale, int line, bool is_key) {
+    alignas(64) int8_t rows[BLOCK][HEAD];
+    for (int m = 0; m < BLOCK; m++) {
+        v16 top = {};
+        for (int i = 0; i < HEAD; i += 16) {
+            v16 x = load<v16>(c + m * GROUP + i);
+            top = max(top, max(x, -x));
+        }
+        float most = largest(top);
+        scale[line + m] = most / 127.0f;
+        float each = most > 0 ? 127.0f / most : 0.0f;
+        for (int i = 0; i < HEAD; i += 16) {
+            v16 x = load<v16>(c + m * GROUP + i) * each;
+            narrow8(rows[m] + i, x);
+        }
+    }
+    if (!is_key) {
+        std::memcpy(to + (long)line * HEAD, rows, sizeof rows);
+        return;
+    }
+    int8_t* at = to + (long)(line / GROUP) * GROUP * HEAD + line % GROUP;
+    for (int i = 0; i < HEAD; i++) {
+        alignas(32) int8_t column[BLOCK];
+        for (int m = 0; m < BLOCK; m++) column[m] = rows[m][i];
+        std::memcpy(at + (long)i * GROUP, column, BLOCK);
+    }
+}
+
 // The bias is added to c, and lines beyond the window are made zero.
 static inline void finish_block(float* c, const float* bias, int n_lines, int n_real) {
     for (int m = 0; m < n_lines; m++)
@@ -240,10 +269,10 @@ void sv_encode(const sv::Encoder* e, int32_t n_windows, const float* x, sv::bf16
 
 // What a decoder layer hears of encoded windows: keys and values into slots.
 // features: (W, n_audio, C) bfloat16. weight: keys and values of one layer under one another, packed; bias likewise.
-// cross_k, cross_v: the layer's pools as decoder.cpp describes them. scratch: per thread 32 C bfloat16 + 32 x 64 floats.
+// cross_k, cross_v and, for 8 bits, their scales (else null): the layer's pools as decoder.cpp describes them. scratch: per thread 32 C bfloat16 + 32 x 64 floats.
 void sv_hear(int32_t n_windows, int32_t n_audio, int32_t n_state, const sv::bf16* features, const sv::bf16* weight,
-             const float* bias, const int32_t* slots, sv::bf16* cross_k, sv::bf16* cross_v, int32_t n_threads,
-             void* scratch) {
+             const float* bias, const int32_t* slots, void* cross_k, void* cross_v, float* k_scale, float* v_scale,
+             int32_t n_threads, void* scratch) {
     using namespace sv;
     int C = n_state, n_head = C / HEAD, lines = (n_audio + BLOCK - 1) & ~(BLOCK - 1);
     int keys = (n_audio + GROUP - 1) & ~(GROUP - 1), blocks = lines / BLOCK;
@@ -267,10 +296,15 @@ void sv_hear(int32_t n_windows, int32_t n_audio, int32_t n_state, const sv::bf16
                 product(a, C, BLOCK, weight + (long)g * C * GROUP, C / TILE_K, c, GROUP);
                 finish_block(c, bias + g * GROUP, BLOCK, real);
                 int head = g % n_head;
-                if (g < n_head)
-                    pack_keys(c, cross_k + ((long)slots[w] * n_head + head) * keys * HEAD, line);
+                bool is_key = g < n_head;
+                long at = ((long)slots[w] * n_head + head) * (is_key ? keys : lines);
+                void* to = is_key ? cross_k : cross_v;
+                if (k_scale)
+                    pack8(c, (int8_t*)to + at * HEAD, (is_key ? k_scale : v_scale) + at, line, is_key);
+                else if (is_key)
+                    pack_keys(c, (bf16*)to + at * HEAD, line);
                 else
-                    pack_values(c, cross_v + ((long)slots[w] * n_head + head) * lines * HEAD, line);
+                    pack_values(c, (bf16*)to + at * HEAD, line);
             }
         end_tiles();
     }

@@ -13,7 +13,7 @@
 #include <cstdint>
 #include <cstring>
 
-#if defined(__AVX512F__)
+#if defined(__AVX2__)
 #include <immintrin.h>
 #endif
 
@@ -24,6 +24,7 @@ typedef float v16 __attribute__((vector_size(64)));
 typedef int32_t i16 __attribute__((vector_size(64)));
 typedef uint32_t u16 __attribute__((vector_size(64)));
 typedef uint16_t h16 __attribute__((vector_size(32)));
+typedef int8_t b16 __attribute__((vector_size(16)));
 
 constexpr int GROUP = 64;               // columns of one product
 constexpr int PAIR_LINE = 2 * GROUP;    // elements of two k of a group
@@ -67,8 +68,45 @@ static inline float largest(v16 v) {
 
 static inline v16 max(v16 a, v16 b) { return a > b ? a : b; }
 
+// NOTE: gcc 12 turns the vector conversions of 8 and 16 bits into scalar code; hence these by hand
+static inline v16 widen(const int8_t* p) {
+#if defined(__AVX512F__)
+    return (v16)_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i*)p)));
+#elif defined(__AVX2__)
+    v16 v;
+    for (int i = 0; i < 2; i++) {
+        __m256 half = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i*)(p + 8 * i))));
+        std::memcpy((char*)&v + 32 * i, &half, 32);
+    }
+    return v;
+#else
+    return __builtin_convertvector(load<b16>(p), v16);
+#endif
+}
+
+// to the nearest whole number; |v| <= 127
+static inline void narrow8(int8_t* p, v16 v) {
+#if defined(__AVX512F__)
+    _mm_storeu_si128((__m128i*)p, _mm512_cvtepi32_epi8(_mm512_cvtps_epi32((__m512)v)));
+#else
+    store(p, __builtin_convertvector((v + 12582912.f) - 12582912.f, b16));
+#endif
+}
+
 static inline v16 widen(const bf16* p) {
+#if defined(__AVX512F__)
+    __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)p));
+    return (v16)_mm512_slli_epi32(wide, 16);
+#elif defined(__AVX2__)
+    v16 v;
+    for (int i = 0; i < 2; i++) {
+        __m256i half = _mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i*)(p + 8 * i))), 16);
+        std::memcpy((char*)&v + 32 * i, &half, 32);
+    }
+    return v;
+#else
     return (v16)(__builtin_convertvector(load<h16>(p), u16) << 16);
+#endif
 }
 
 // to nearest, ties to even; the upper half of each float
@@ -81,6 +119,8 @@ static inline void narrow(bf16* p, v16 v) {
 #if defined(__AVX512BF16__)
     __m256bh h = _mm512_cvtneps_pbh((__m512)v);
     std::memcpy(p, &h, sizeof h);
+#elif defined(__AVX512F__)
+    _mm256_storeu_si256((__m256i*)p, _mm512_cvtepi32_epi16((__m512i)rounded(v)));
 #else
     store(p, __builtin_convertvector(rounded(v), h16));
 #endif
@@ -301,6 +341,33 @@ static inline void product(const bf16* a, long lda, int n_lines, const bf16* b, 
         case 3: product_block<3>(a, lda, b, 16 * nk, c, ldc); break;
         case 2: product_block<2>(a, lda, b, 16 * nk, c, ldc); break;
         case 1: product_block<1>(a, lda, b, 16 * nk, c, ldc); break;
+    }
+}
+
+// C (M x 64) = A (M x n) . B (n x 64), A and C float32, B whole numbers of 8 bits, line by line
+template <int M>
+static inline void product8(const float* a, long lda, const int8_t* b, int n, float* c, long ldc) {
+    v16 acc[M][4] = {};
+    for (int k = 0; k < n; k++, b += GROUP) {
+        __builtin_prefetch(b + 4096);
+        v16 line[4];
+        for (int i = 0; i < 4; i++) line[i] = widen(b + 16 * i);
+        for (int m = 0; m < M; m++)
+            for (int i = 0; i < 4; i++) acc[m][i] += line[i] * a[m * lda + k];
+    }
+    for (int m = 0; m < M; m++)
+        for (int i = 0; i < 4; i++) store(c + m * ldc + 16 * i, acc[m][i]);
+}
+
+static inline void product8(const float* a, long lda, int n_lines, const int8_t* b, int n, float* c, long ldc) {
+    int m = 0;
+    for (; m + 4 <= n_lines; m += 4) product8<4>(a + m * lda, lda, b, n, c + m * ldc, ldc);
+    a += m * lda;
+    c += m * ldc;
+    switch (n_lines - m) {
+        case 3: product8<3>(a, lda, b, n, c, ldc); break;
+        case 2: product8<2>(a, lda, b, n, c, ldc); break;
+        case 1: product8<1>(a, lda, b, n, c, ldc); break;
     }
 }
 
