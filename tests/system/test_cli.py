@@ -56,12 +56,12 @@ def test_stdout_has_the_text_alone_in_the_order_of_the_recordings(
     assert "short.ogg" in ended[0], "the second was to be done first, or this test shows nothing"
 
 
-def test_every_format_is_written_and_json_is_whispers(pair: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+def test_every_format_is_written_and_json_has_whispers_keys_first(pair: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
     folder, _ = pair
     names = {f"{name}.{suffix}" for name in ("long", "short") for suffix in ("txt", "vtt", "srt", "tsv", "json")}
     assert {path.name for path in (folder / "out").iterdir()} == names
     given = json.loads((folder / "out" / "short.json").read_text("utf-8"))
-    assert list(given) == ["text", "segments", "language"]
+    assert list(given) == ["text", "segments", "language", "coverage", "dropped"]
     assert given["language"] == "en"
     assert "words" not in given["segments"][0]
 
