@@ -289,6 +289,13 @@ def test_a_window_that_fails_on_all_rungs_is_cut_in_two() -> None:
     assert "la la" not in played.transcript.text
 
 
+def test_a_moment_of_speech_is_not_decoded_without_end() -> None:
+    """A noise of 0.4 s was written as 224 tokens, on every rung, for every candidate: half a minute of computing."""
+    asks = [w.ask for speech in ([(5, 5.5)], [(5, 25)]) for w in run(speech, full).windows]
+    lengths = [a.search.max_tokens for a in asks if isinstance(a, Decode) and a.rules.timestamps]
+    assert lengths[0] < 50 and lengths[-1] == 224
+
+
 def test_words_that_do_not_fit_a_window_are_read_in_two() -> None:
     """Scripts of many tokens a word fill a decoding before the window ends; what follows would be lost."""
 

@@ -52,12 +52,17 @@ def faults(o: Options, tokenizer: Tokenizer, decoded: Decoded, speech_s: float, 
         Fault.REPETITIVE: is_repetitive(o, tokenizer, decoded),
         Fault.UNSURE: is_unsure(o, decoded),
         Fault.SPARSE: speech_s > SPARSE_FROM_S and n_text < SPARSE_PER_S * speech_s,
-        Fault.DENSE: n_text > DENSE_FROM + DENSE_PER_S * speech_s,
+        Fault.DENSE: n_text > most_tokens(speech_s),
         # without a pair of timestamps nobody knows where its words end, and what follows them is lost
         Fault.CUT_OFF: o.max_tokens is None and n_text >= MOST_TOKENS,
         Fault.ECHO: len(text) >= ECHO_FROM and text in plain(prompt),
     }
     return frozenset(fault for fault, is_so in found.items() if is_so)
+
+
+def most_tokens(speech_s: float) -> int:
+    """How many tokens of text so many seconds of speech may have."""
+    return DENSE_FROM + round(DENSE_PER_S * speech_s)
 
 
 def badness(found: Iterable[Fault]) -> int:

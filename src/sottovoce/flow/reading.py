@@ -14,7 +14,7 @@ import numpy as np
 
 from sottovoce.audio import mel
 from sottovoce.flow import question
-from sottovoce.flow.gates import Fault, badness, faults, is_news, n_repeated, plain
+from sottovoce.flow.gates import Fault, badness, faults, is_news, most_tokens, n_repeated, plain
 from sottovoce.flow.ladder import Prompt, climb, is_silence
 from sottovoce.flow.lines import closed, segment
 from sottovoce.flow.listen import Asker, Checkpoint, detect
@@ -29,6 +29,7 @@ from sottovoce.types import SAMPLE_RATE, Align, Aligned, Decode, Decoded, Option
 TAIL_S = 0.4  # of speech after the last timestamp: less is how far Whisper's timestamps stray
 HOLE_S = 1.0  # of speech without words: as much is heard again in a window of its own
 MOST_GOINGS_ON = 2  # times that a window is made to go on
+SPARE_TOKENS = 16  # beyond the most that speech may have, for its timestamps
 LEAST_TOKENS = 16  # that must have room for going on
 LEAST_DROPPED_S = 0.5  # of speech: less is not worth a line
 SCANT_S = 1.0  # of speech: less, without a decoding that passes, is taken for a noise
@@ -106,7 +107,12 @@ class Reader:
         def passes(decoded: Decoded) -> bool:
             return is_silence(o, decoded) or not wrong(decoded)
 
-        climbed = yield from climb(self.asker, o, tokenizer, prompt, sound, passes, salt=seek, n_text_ctx=n_text_ctx)
+        # a noise that is heard as an endless text would keep rows busy for what no gate lets pass
+        longest = min(o.max_tokens or n_text_ctx // 2, most_tokens(speech_s) + SPARE_TOKENS)
+        capped = replace(o, max_tokens=longest)
+        climbed = yield from climb(
+            self.asker, capped, tokenizer, prompt, sound, passes, salt=seek, n_text_ctx=n_text_ctx
+        )
         if climbed.passed:
             return climbed.tried[-1], frozenset(), True
         texts = [plain(tokenizer.decode(d.tokens)) for d in climbed.tried]
