@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from sottovoce.engine import kernels
 from sottovoce.errors import ConfigError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -86,7 +87,9 @@ def _dtype(device: torch.device) -> tuple[torch.dtype, str]:
     for name in ("AMX", "AVX512_BF16"):
         if name in found:
             return torch.bfloat16, f"this CPU multiplies it in hardware ({name})"
-    return torch.float32, "this CPU has neither AMX nor AVX512_BF16"
+    if kernels.library() is not None:
+        return torch.bfloat16, "it halves what this CPU's memory must move, and there are kernels for it"
+    return torch.float32, "this CPU has neither AMX nor AVX512_BF16, and no kernels were compiled for it"
 
 
 def instruction_sets() -> tuple[str, ...]:

@@ -34,7 +34,7 @@ def fits(model: Whisper) -> bool:
 
 
 class NativeNetwork:
-    """A model's encoder and decoder on kernels; the convolutions before them are torch's.
+    """A model's encoder and decoder.
 
     The model's own weights are given up as they are packed: its modules cannot be called any more.
     """
@@ -42,7 +42,7 @@ class NativeNetwork:
     def __init__(self, model: Whisper, n_slots: int, n_rows: int, n_threads: int, int8: bool = False) -> None:
         self.encoder = NativeEncoder(model.encoder, model.dims, n_threads)
         self.decoder = NativeDecoder(model.decoder, model.dims, n_slots, n_rows, n_threads, int8)
-        for part in (*model.encoder.blocks, *model.decoder.blocks, model.decoder.token_embedding):
+        for part in (model.encoder, *model.decoder.blocks, model.decoder.token_embedding):
             part.to("meta")  # packed now; a second copy would double the memory
         self.features = self.encoder.features
         self.put_sound_, self.copy_rows_ = self.decoder.put_sound_, self.decoder.copy_rows_
@@ -56,7 +56,7 @@ class NativeEncoder:
         found = kernels.library()
         assert found is not None, "there are no kernels for this CPU"
         self.library = found
-        self.encoder = encoder
+        self.dims = dims
         self.n_threads = n_threads
         self._kept: list[Tensor] = []
         layers = (kernels.EncoderLayer * dims.n_audio_layer)()
@@ -78,12 +78,30 @@ class NativeEncoder:
         self._structure = kernels.Encoder(
             dims.n_audio_layer, dims.n_audio_state, dims.n_audio_head, dims.n_audio_ctx, *norm, layers
         )
+        self.n_mels = padded(dims.n_mels, TILE_K)
+        conv1, conv2 = encoder.conv1, encoder.conv2
+        assert conv1.bias is not None and conv2.bias is not None
+        taps = F.pad(conv1.weight, (0, 0, 0, self.n_mels - dims.n_mels)), conv2.weight
+        narrow, wide = (packed(t.transpose(1, 2).flatten(1)) for t in taps)  # (C, 3 * n_in), tap by tap
+        parts_of_both = (narrow, conv1.bias, wide, conv2.bias, encoder.positional_embedding.float())
+        self._convolution = [ctypes.c_void_p(_pointer(t, self._kept)) for t in parts_of_both]
         self._scratch = torch.empty(0, dtype=torch.uint8)
 
+    def _convolved(self, mel: Tensor) -> Tensor:
+        """(W, M, F) -> (W, S, C) float32, with positions."""
+        d, n, n_frames = self.dims, len(mel), 2 * self.dims.n_audio_ctx + 2
+        behind = 2 * BLOCK  # lines that kernels may read beyond the last one
+        sound = torch.zeros(n * n_frames + behind, self.n_mels, dtype=torch.bfloat16)
+        sound[: n * n_frames].view(n, n_frames, -1)[:, 1:-1, : d.n_mels] = mel.transpose(1, 2)
+        between = torch.zeros(n * n_frames + behind, d.n_audio_state, dtype=torch.bfloat16)
+        x = torch.empty(n, d.n_audio_ctx, d.n_audio_state)
+        given, middle, taken = (ctypes.c_void_p(t.data_ptr()) for t in (sound, between, x))
+        sizes = n, d.n_audio_ctx, self.n_mels, d.n_audio_state
+        self.library.sv_convolve(*sizes, given, *self._convolution, middle, taken, self.n_threads)
+        return x
+
     def features(self, mel: Tensor) -> Tensor:
-        e, n = self.encoder, len(mel)
-        x = F.gelu(e.conv2(F.gelu(e.conv1(mel.to(torch.bfloat16))))).transpose(1, 2)
-        x = (x.float() + e.positional_embedding.float()).contiguous()  # (W, S, C)
+        n, x = len(mel), self._convolved(mel)
         found = torch.empty(x.shape, dtype=torch.bfloat16)
         model = ctypes.byref(self._structure)
         n_bytes = self.library.sv_encoder_scratch(model, n, self.n_threads)

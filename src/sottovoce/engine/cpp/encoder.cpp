@@ -1,4 +1,4 @@
-// The audio encoder after its convolutions, and the projection of what it heard into the decoder's slots. Knows no
+// The audio encoder, and the projection of what it heard into the decoder's slots. Knows no
 // request.
 //
 // A window is worked on in chunks of up to 384 positions, each of which goes from its queries, keys and values of one
@@ -205,6 +205,51 @@ extern "C" {
 int64_t sv_encoder_scratch(const sv::Encoder* e, int32_t n_windows, int32_t n_threads) {
     sv::Hearing s;
     return (int64_t)sv::lay_out(*e, n_windows, n_threads, nullptr, &s);
+}
+
+// The two convolutions: a line of the product is what three frames hold, which lie after one another in memory already.
+// mel: (W, 2 n_audio + 2, n_mels) bfloat16, a zero frame on either side. between: (W, 2 n_audio + 2, C), zero there too.
+// Both with 64 lines of any content behind. weights: (C, 3 n_mels) and (C, 3 C), tap by tap, packed.
+// x: (W, n_audio, C) float32, with positions (n_audio, C) added.
+void sv_convolve(int32_t n_windows, int32_t n_audio, int32_t n_mels, int32_t n_state, const sv::bf16* mel,
+                 const sv::bf16* first, const float* first_bias, const sv::bf16* second, const float* second_bias,
+                 const float* positions, sv::bf16* between, float* x, int32_t n_threads) {
+    using namespace sv;
+    int C = n_state, frames = 2 * n_audio;
+    Meeting meeting;
+#pragma omp parallel num_threads(n_threads)
+    {
+        int thread = this_thread(), n = team_size();
+        alignas(64) float c[BLOCK * GROUP];
+        begin_tiles();
+        for (int w = 0; w < n_windows; w++) {
+            Part mine = part((frames + BLOCK - 1) / BLOCK, thread, n);
+            int from = mine.begin * BLOCK, to = mine.end * BLOCK < frames ? mine.end * BLOCK : frames;
+            const bf16* a = mel + ((long)w * (frames + 2) + from) * n_mels;
+            bf16* out = between + ((long)w * (frames + 2) + from + 1) * C;
+            linear(a, n_mels, to - from, first, 3 * n_mels, {0, C / GROUP}, c, [&](int column, int line, int n, float* c) {
+                for (int m = 0; m < n; m++)
+                    for (int i = 0; i < GROUP; i += 16)
+                        narrow(out + (long)(line + m) * C + column + i,
+                               gelu(load<v16>(c + m * GROUP + i) + load<v16>(first_bias + column + i)));
+            });
+        }
+        meeting.wait(n);
+        for (int w = 0; w < n_windows; w++) {
+            Part mine = part((n_audio + BLOCK - 1) / BLOCK, thread, n);
+            int from = mine.begin * BLOCK, to = mine.end * BLOCK < n_audio ? mine.end * BLOCK : n_audio;
+            const bf16* a = between + ((long)w * (frames + 2) + 2 * from) * C;
+            float* out = x + ((long)w * n_audio + from) * C;
+            linear(a, 2 * C, to - from, second, 3 * C, {0, C / GROUP}, c, [&](int column, int line, int n, float* c) {
+                for (int m = 0; m < n; m++)
+                    for (int i = 0; i < GROUP; i += 16)
+                        store(out + (long)(line + m) * C + column + i,
+                              gelu(load<v16>(c + m * GROUP + i) + load<v16>(second_bias + column + i)) +
+                                  load<v16>(positions + (long)(from + line + m) * C + column + i));
+            });
+        }
+        end_tiles();
+    }
 }
 
 // x: (W, n_audio, C) float32, convolved and with positions. features: (W, n_audio, C) bfloat16.

@@ -195,6 +195,47 @@ static inline v16 dot2(v16 acc, uint32_t a, const bf16* b) {
 #endif
 }
 
+#if defined(__AVX2__) && !defined(__AVX512F__)
+// 16 registers: two lines, 32 columns at a time
+template <int M>
+static inline void product_half(const bf16* a, long lda, const bf16* b, int n_pairs, float* c, long ldc) {
+    __m256 acc[M][4];
+    for (int m = 0; m < M; m++)
+        for (int n = 0; n < 4; n++) acc[m][n] = _mm256_setzero_ps();
+    const __m256i upper = _mm256_set1_epi32((int)0xffff0000u);
+    for (int p = 0; p < n_pairs; p++, b += PAIR_LINE) {
+        for (int n = 0; n < 2; n++) __builtin_prefetch(b + AHEAD + n * 32);
+        __m256 even[M], odd[M];
+        for (int m = 0; m < M; m++) {
+            uint32_t pair;
+            std::memcpy(&pair, a + m * lda + 2 * p, 4);
+            even[m] = _mm256_castsi256_ps(_mm256_set1_epi32((int)(pair << 16)));
+            odd[m] = _mm256_castsi256_ps(_mm256_set1_epi32((int)(pair & 0xffff0000u)));
+        }
+        for (int n = 0; n < 4; n++) {
+            __m256i line = _mm256_loadu_si256((const __m256i*)(b + n * 16));
+            __m256 first = _mm256_castsi256_ps(_mm256_slli_epi32(line, 16));
+            __m256 second = _mm256_castsi256_ps(_mm256_and_si256(line, upper));
+            for (int m = 0; m < M; m++) {
+                acc[m][n] = _mm256_fmadd_ps(first, even[m], acc[m][n]);
+                acc[m][n] = _mm256_fmadd_ps(second, odd[m], acc[m][n]);
+            }
+        }
+    }
+    for (int m = 0; m < M; m++)
+        for (int n = 0; n < 4; n++) _mm256_storeu_ps(c + m * ldc + n * 8, acc[m][n]);
+}
+
+template <int M>
+static inline void product_block(const bf16* a, long lda, const bf16* b, int n_pairs, float* c, long ldc) {
+    for (int half = 0; half < 64; half += 32)
+        for (int m = 0; m < M; m += 2)
+            if (m + 2 <= M)
+                product_half<2>(a + m * lda, lda, b + 2 * half, n_pairs, c + m * ldc + half, ldc);
+            else
+                product_half<1>(a + m * lda, lda, b + 2 * half, n_pairs, c + m * ldc + half, ldc);
+}
+#else
 template <int M>
 static inline void product_block(const bf16* a, long lda, const bf16* b, int n_pairs, float* c, long ldc) {
     v16 acc[M][4] = {};
@@ -208,6 +249,7 @@ static inline void product_block(const bf16* a, long lda, const bf16* b, int n_p
     for (int m = 0; m < M; m++)
         for (int n = 0; n < 4; n++) store(c + m * ldc + n * 16, acc[m][n]);
 }
+#endif
 
 #if defined(__AMX_BF16__)
 constexpr int FEW_LINES = 4;  // up to here the vector form reads B as fast as memory gives it
@@ -345,6 +387,24 @@ static inline void product(const bf16* a, long lda, int n_lines, const bf16* b, 
 }
 
 // C (M x 64) = A (M x n) . B (n x 64), A and C float32, B whole numbers of 8 bits, line by line
+#if defined(__AVX2__) && !defined(__AVX512F__)
+template <int M>
+static inline void product8(const float* a, long lda, const int8_t* b, int n, float* c, long ldc) {
+    for (int half = 0; half < GROUP; half += 32)
+        for (int m = 0; m < M; m++) {
+            __m256 acc[4];
+            for (int i = 0; i < 4; i++) acc[i] = _mm256_setzero_ps();
+            for (int k = 0; k < n; k++) {
+                __m256 x = _mm256_set1_ps(a[m * lda + k]);
+                for (int i = 0; i < 4; i++) {
+                    __m128i bytes = _mm_loadl_epi64((const __m128i*)(b + (long)k * GROUP + half + 8 * i));
+                    acc[i] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes)), x, acc[i]);
+                }
+            }
+            for (int i = 0; i < 4; i++) _mm256_storeu_ps(c + m * ldc + half + 8 * i, acc[i]);
+        }
+}
+#else
 template <int M>
 static inline void product8(const float* a, long lda, const int8_t* b, int n, float* c, long ldc) {
     v16 acc[M][4] = {};
@@ -358,6 +418,7 @@ static inline void product8(const float* a, long lda, const int8_t* b, int n, fl
     for (int m = 0; m < M; m++)
         for (int i = 0; i < 4; i++) store(c + m * ldc + 16 * i, acc[m][i]);
 }
+#endif
 
 static inline void product8(const float* a, long lda, int n_lines, const int8_t* b, int n, float* c, long ldc) {
     int m = 0;
