@@ -91,9 +91,11 @@ def test_what_a_model_takes_is_known_before_it_is_loaded(compute: str) -> None:
     """Counted in every tensor that is there once it is awake."""
     others = {id(t) for t in tensors()}
     with Whisper("tiny", config=CPU, compute=compute) as model:
-        storages = {
-            t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors() if id(t) not in others
-        }
+        storages: dict[int, int] = {}  # what is used of each: huge pages are reserved with room to align them
+        for t in tensors():
+            if id(t) not in others and not t.is_meta:
+                start = t.untyped_storage().data_ptr()
+                storages[start] = max(storages.get(start, 0), t.nbytes)
         expected = memory.n_bytes(model.dims, model.choice.device, model.choice.dtype, CPU.rows)
         assert expected == pytest.approx(sum(storages.values()), rel=0.05)
 

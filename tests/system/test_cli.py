@@ -112,7 +112,8 @@ def test_a_reader_who_leaves_ends_the_run_or_is_done_without(tmp_path: Path) -> 
     """As `| head -1` does. With files to write, the work goes on; with none, nobody is left who wants it."""
     write_wav(tmp_path / "long.wav", np.tile(samples(), 9))
     for formats, code in (("none", Exit.PIPE), ("txt", Exit.DONE)):
-        with start("transcribe", "long.wav", *FAST, "-f", formats, "-o", "out", "-q", cwd=tmp_path) as process:
+        command = ["transcribe", "long.wav", *FAST, "--strategy", "sequential", "-f", formats, "-o", "out", "-q"]
+        with start(*command, cwd=tmp_path) as process:  # window after window: the reader leaves in between
             assert process.stdout is not None
             assert process.stderr is not None
             process.stdout.readline()
