@@ -114,7 +114,10 @@ class Whisper:
 
     @property
     def network(self) -> Network:
-        """The network, for surfaces that speak torch; the engine decodes with it, so it is to be read only."""
+        """The network, for surfaces that speak torch; the engine decodes with it, so it is to be read only.
+
+        In bfloat16 on kernels it has given its weights up, and cannot be called: ask for compute="float32".
+        """
         engine = self._permit.engines[0]
         assert isinstance(engine, Engine)
         return engine.runner.model

@@ -56,7 +56,9 @@ def test_stdout_has_the_text_alone_in_the_order_of_the_recordings(
     assert "short.ogg" in ended[0], "the second was to be done first, or this test shows nothing"
 
 
-def test_every_format_is_written_and_json_has_whispers_keys_first(pair: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+def test_every_format_is_written_and_json_has_whispers_keys_first(
+    pair: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
     folder, _ = pair
     names = {f"{name}.{suffix}" for name in ("long", "short") for suffix in ("txt", "vtt", "srt", "tsv", "json")}
     assert {path.name for path in (folder / "out").iterdir()} == names
@@ -194,7 +196,7 @@ def test_the_doctor_finds_the_words_of_the_known_clip(tmp_path: Path) -> None:
     assert done.returncode == Exit.DONE, done.stdout
     assert told["ok"] is True
     assert found["self-test"]["status"] == "ok"
-    assert {"python", "cpu", "memory", "gpu", "torch", "media", "device", "models", "sources"} <= set(found)
+    assert {"python", "cpu", "kernels", "memory", "gpu", "torch", "media", "device", "models", "sources"} <= set(found)
 
 
 def test_the_doctor_fails_where_the_device_is_not_there(tmp_path: Path) -> None:

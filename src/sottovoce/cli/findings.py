@@ -18,6 +18,7 @@ from sottovoce.audio import libraries
 from sottovoce.cli.selftest import Trial, try_out
 from sottovoce.cli.tables import size
 from sottovoce.config import Config
+from sottovoce.engine import kernels
 from sottovoce.engine.device import choose, gpus, instruction_sets, torch_build
 from sottovoce.errors import ConfigError, ModelError, SottovoceError
 from sottovoce.model import hfhub, hub, reach, store
@@ -55,6 +56,7 @@ def findings(config: Config, *, sources: bool, self_test: bool, this_model: bool
         asked = [pool.submit(reach.unreachable, place) for place in reach.PLACES] if sources and not offline else []
         yield _python()
         yield _cpu()
+        yield _kernels()
         yield _memory()
         yield from _gpus()
         yield _torch()
@@ -87,6 +89,17 @@ def _cpu() -> Finding:
         remedy = "nothing helps but another machine; small models still work"
         return Finding("cpu", "warn", f"{said}: slow", remedy, facts)
     return Finding("cpu", "ok", said, facts=facts)
+
+
+def _kernels() -> Finding:
+    name = kernels.name()
+    if name is not None:
+        return Finding("kernels", "ok", f"compiled kernels for {name.upper()}", facts={"instruction_set": name})
+    said, facts = "none for this CPU: torch computes, several times slower", {"instruction_set": None}
+    if sys.platform != "linux" or platform.machine().lower() not in ("x86_64", "amd64"):
+        return Finding("kernels", "ok", f"{said}; there are some for x86-64 Linux", facts=facts)
+    remedy = "install a C++ compiler (g++), then sottovoce once more: pip install --force-reinstall --no-deps ."
+    return Finding("kernels", "warn", said, remedy, facts)
 
 
 def _cpu_model() -> str:

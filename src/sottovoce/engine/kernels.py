@@ -97,19 +97,31 @@ class Rules(Structure):
 
 
 @cache
-def library() -> ctypes.CDLL | None:
-    """The kernels for this CPU, or None: another machine, or the package was installed without a compiler.
+def name() -> str | None:
+    """The instruction set of the kernels for this CPU, or None: another machine, or there was no compiler at hand.
 
     SOTTOVOCE_KERNELS chooses: off, or an instruction set (amx, avx512_bf16, avx512, avx2).
     """
     wanted = os.environ.get("SOTTOVOCE_KERNELS", "").lower()
-    for name in (wanted,) if wanted else instruction_sets():
-        path = FOLDER / f"kernels_{name}.so"
-        if path.is_file() and (name != "amx" or _may_use_tiles()):
-            found = ctypes.CDLL(str(path))
-            found.sv_decoder_scratch.restype = found.sv_encoder_scratch.restype = c_int64
+    for found in (wanted,) if wanted else instruction_sets():
+        if _file(found).is_file() and (found != "amx" or _may_use_tiles()):
             return found
     return None
+
+
+@cache
+def library() -> ctypes.CDLL | None:
+    """The kernels that `name` names, loaded."""
+    chosen = name()
+    if chosen is None:
+        return None
+    found = ctypes.CDLL(str(_file(chosen)))
+    found.sv_decoder_scratch.restype = found.sv_encoder_scratch.restype = c_int64
+    return found
+
+
+def _file(name: str) -> Path:
+    return FOLDER / f"kernels_{name}.so"
 
 
 def instruction_sets() -> list[str]:
