@@ -22,8 +22,8 @@ FOLDER = Path(__file__).parent / "src" / "sottovoce" / "engine" / "cpp"
 SOURCES = ("choose.cpp", "decoder.cpp", "encoder.cpp")
 AVX512 = ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma")
 BUILDS = {  # instruction set, as engine/kernels.py looks for it: what the compiler may use
-    "amx": (*AVX512, "-mavx512bf16", "-mamx-tile", "-mamx-bf16"),
-    "avx512_bf16": (*AVX512, "-mavx512bf16"),
+    "amx": (*AVX512, "-mavx512bf16", "-mavx512vnni", "-mamx-tile", "-mamx-bf16"),
+    "avx512_bf16": (*AVX512, "-mavx512bf16", "-mavx512vnni"),
     "avx512": AVX512,
     "avx2": ("-mavx2", "-mfma"),
 }

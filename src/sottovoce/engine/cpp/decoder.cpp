@@ -7,7 +7,8 @@
 //
 // or, where there are scales, 8-bit whole numbers, each key and each value (64 numbers) with a scale of its own:
 //
-//     cross_k           (slots, H, S / 64, 64, 64): of 64 keys, number by number       cross_v   (slots, H, S, 64)
+//     cross_k           (slots, H, S / 64, 32, 64, 2): of 64 keys, two numbers together
+//     cross_v           (slots, H, S / 2, 64, 2): of two values, number by number
 //
 // The residual stream, norms, softmax and sums are float32; products take bfloat16.
 
@@ -124,20 +125,27 @@ static void attend_self(const Decoder& d, const DecoderLayer& l, const Pass& p, 
     narrow(out + 48, o3 * scale);
 }
 
+// Scores of queries against 8-bit keys. q: (n_lines, 64) bfloat16; scores: (n_lines, n_keys)
 static void score8(const bf16* q, long ldq, int n_lines, const int8_t* k, const float* scale, int n_keys, float* scores) {
-    alignas(64) float wide[MORE][HEAD];
-    for (int m = 0; m < n_lines; m++)
-        for (int i = 0; i < HEAD; i += 16) store(wide[m] + i, widen(q + m * ldq + i));
+    alignas(64) int16_t whole[MORE][HEAD];
+    alignas(64) float line[HEAD];
+    float factor[MORE];
+    for (int m = 0; m < n_lines; m++) {
+        for (int i = 0; i < HEAD; i += 16) store(line + i, widen(q + m * ldq + i));
+        factor[m] = narrow16(line, HEAD, whole[m]);
+    }
+    std::memset(scores, 0, sizeof(float) * n_lines * n_keys);
     for (int g = 0; g < n_keys; g += GROUP) {
-        product8(wide[0], HEAD, n_lines, k + (long)g * HEAD, HEAD, scores + g, n_keys);
+        product8(whole[0], HEAD, n_lines, k + (long)g * HEAD, HEAD / 2, factor, scores + g, n_keys);
         for (int m = 0; m < n_lines; m++)
             for (int i = g; i < g + GROUP; i += 16)
                 store(scores + (long)m * n_keys + i, load<v16>(scores + (long)m * n_keys + i) * load<v16>(scale + i));
     }
 }
 
-// Scores -> probabilities of one line in place, each times the scale of its value; returns their sum.
-static float soften8(float* scores, int n, const float* scale) {
+// Scores -> probabilities of one line in place, each times the scale of its value; returns their sum. Lines are padded
+// with zeros to `end`.
+static float soften8(float* scores, int n, int end, const float* scale) {
     float m = -__builtin_inff();
     v16 top = all(m), total = {};
     int whole = n & ~15;
@@ -154,7 +162,21 @@ static float soften8(float* scores, int n, const float* scale) {
         total[0] += e;
         scores[s] = e * scale[s];
     }
+    for (int s = n; s < end; s++) scores[s] = 0;
     return sum(total);
+}
+
+// Values by their probabilities. weights: (n_lines, n) float32; every 64 of them are made whole numbers by themselves, so
+// that many small ones beside a large one are not lost. c: (n_lines, 64)
+static void gather8(const float* weights, long ldw, int n_lines, const int8_t* v, int n, float* c) {
+    alignas(64) int16_t whole[MORE][GROUP];
+    float factor[MORE];
+    std::memset(c, 0, sizeof(float) * n_lines * HEAD);
+    for (int s = 0; s < n; s += GROUP) {
+        int width = n - s < GROUP ? n - s : GROUP;
+        for (int m = 0; m < n_lines; m++) factor[m] = narrow16(weights + m * ldw + s, width, whole[m]);
+        product8(whole[0], GROUP, n_lines, v + (long)s * HEAD, width / 2, factor, c, HEAD);
+    }
 }
 
 // Up to 16 lines of one slot, one head.
@@ -176,8 +198,8 @@ static void attend_cross(const Decoder& d, const DecoderLayer& l, int i_layer, c
     float sums[MORE];
     if (l.cross_v_scale) {
         const float* scale = l.cross_v_scale + at * s.values;
-        for (int m = 0; m < n_lines; m++) sums[m] = soften8(scores + (long)m * s.keys, S, scale);
-        product8(scores, s.keys, n_lines, (const int8_t*)l.cross_v + at * s.values * HEAD, S, c, 64);
+        for (int m = 0; m < n_lines; m++) sums[m] = soften8(scores + (long)m * s.keys, S, s.values, scale);
+        gather8(scores, s.keys, n_lines, (const int8_t*)l.cross_v + at * s.values * HEAD, s.values, c);
     } else {
         for (int m = 0; m < n_lines; m++) sums[m] = soften(scores + (long)m * s.keys, S, probs + (long)m * s.values);
         product(probs, s.values, n_lines, (const bf16*)l.cross_v + at * s.values * HEAD, s.values / TILE_K, c, 64);

@@ -77,7 +77,8 @@ static inline void pack_values(const float* c, bf16* to, int line) {
         }
 }
 
-// 32 lines of one head as whole numbers of 8 bits, each line with its scale. Keys go number by number for 64 of them.
+// 32 lines of one head as whole numbers of 8 bits, each line with its scale, packed in pairs: keys as the columns of a
+// matrix (two numbers of a key together), values as its lines (a number of two values together).
 static inline void pack8(const float* c, int8_t* to, float* scale, int line, bool is_key) {
     alignas(64) int8_t rows[BLOCK][HEAD];
     for (int m = 0; m < BLOCK; m++) {
@@ -89,21 +90,20 @@ static inline void pack8(const float* c, int8_t* to, float* scale, int line, boo
         float most = largest(top);
         scale[line + m] = most / 127.0f;
         float each = most > 0 ? 127.0f / most : 0.0f;
-        for (int i = 0; i < HEAD; i += 16) {
-            v16 x = load<v16>(c + m * GROUP + i) * each;
-            narrow8(rows[m] + i, x);
-        }
+        for (int i = 0; i < HEAD; i += 16) narrow8(rows[m] + i, load<v16>(c + m * GROUP + i) * each);
     }
-    if (!is_key) {
-        std::memcpy(to + (long)line * HEAD, rows, sizeof rows);
+    if (is_key) {
+        int8_t* at = to + (long)(line / GROUP) * GROUP * HEAD + line % GROUP * 2;
+        for (int p = 0; p < HEAD / 2; p++, at += PAIR_LINE)
+            for (int m = 0; m < BLOCK; m++) std::memcpy(at + 2 * m, rows[m] + 2 * p, 2);
         return;
     }
-    int8_t* at = to + (long)(line / GROUP) * GROUP * HEAD + line % GROUP;
-    for (int i = 0; i < HEAD; i++) {
-        alignas(32) int8_t column[BLOCK];
-        for (int m = 0; m < BLOCK; m++) column[m] = rows[m][i];
-        std::memcpy(at + (long)i * GROUP, column, BLOCK);
-    }
+    int8_t* at = to + (long)line * HEAD;
+    for (int m = 0; m < BLOCK; m += 2)
+        for (int i = 0; i < HEAD; i++, at += 2) {
+            at[0] = rows[m][i];
+            at[1] = rows[m + 1][i];
+        }
 }
 
 // The bias is added to c, and lines beyond the window are made zero.
