@@ -11,6 +11,8 @@ from sottovoce.errors import ConfigError
 KVS = ("auto", "bfloat16", "int8")
 ENV_PREFIX = "SOTTOVOCE_"
 COMPUTES = ("auto", "float32", "bfloat16", "float16")
+# Read by engine/kernels.py and hatch_build.py, before there is a Config
+ELSEWHERE = ("SOTTOVOCE_KERNELS", "SOTTOVOCE_NO_KERNELS")
 
 
 def _setting(default: Any, help: str) -> Any:
@@ -68,7 +70,7 @@ class Config:
         known = {f.name: f for f in fields(cls)}
         values: dict[str, Any] = {}
         for variable, text in environ.items():
-            if not variable.startswith(ENV_PREFIX):
+            if not variable.startswith(ENV_PREFIX) or variable in ELSEWHERE:
                 continue
             name = variable.removeprefix(ENV_PREFIX).lower()
             if name not in known:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+from pathlib import Path
+
 import pytest
 
-from sottovoce.config import Config
+from sottovoce.config import ELSEWHERE, ENV_PREFIX, Config
 from sottovoce.errors import ConfigError
 
 
@@ -29,6 +32,18 @@ def test_variables_are_read_by_the_kind_of_their_field() -> None:
 def test_what_cannot_be_honoured_is_refused(variable: str, text: str) -> None:
     with pytest.raises(ConfigError, match=r"was given|was set"):
         Config.from_env({variable: text})
+
+
+def test_variables_that_choose_kernels_are_not_taken_for_wrong_settings() -> None:
+    """The command refused SOTTOVOCE_KERNELS=off, which docs/architecture.md offers; the library took it."""
+    assert Config.from_env({"SOTTOVOCE_KERNELS": "off", "SOTTOVOCE_NO_KERNELS": "1"}) == Config()
+
+
+def test_the_docs_name_every_variable() -> None:
+    """Six were missing, of a list that is said to be whole."""
+    page = (Path(__file__).parents[2] / "docs" / "cli.md").read_text("utf-8")
+    for name in [ENV_PREFIX + f.name.upper() for f in fields(Config)] + [*ELSEWHERE]:
+        assert f"`{name}`" in page
 
 
 @pytest.mark.parametrize("device", ["auto", "cpu", "cuda", "cuda:1", "cuda:0,1,3", "mps"])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
-from sottovoce.config import COMPUTES, Config
+from sottovoce.config import COMPUTES, KVS, Config
 from sottovoce.errors import OptionError
 from sottovoce.text.languages import LANGUAGES, TO_LANGUAGE_CODE, language_code
 
@@ -136,6 +136,7 @@ _HELP = {f.name: f.metadata["help"] for f in fields(Config)}
 _TYPES: dict[str, Any] = {
     "model": ModelName(),
     "compute": click.Choice(COMPUTES),
+    "kv": click.Choice(KVS),
     "log_level": click.Choice(LEVELS),
     "model_dir": click.Path(),
 }
