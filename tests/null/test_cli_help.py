@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -13,10 +14,10 @@ import pytest
 from click.shell_completion import ShellComplete
 
 from sottovoce import errors
-from sottovoce.cli.app import cli
+from sottovoce.cli.app import cli, run
 from sottovoce.cli.exits import MEANINGS, Exit, exit_of, said, worst
-from sottovoce.cli.job import ladder
-from sottovoce.cli.options import CONTEXT
+from sottovoce.cli.job import Job, ladder
+from sottovoce.cli.options import CONTEXT, config_of
 from sottovoce.cli.transcribe import transcribe
 
 ROOT = Path(__file__).parents[2]
@@ -153,10 +154,22 @@ def test_clips_are_seconds_or_clock_times(text: str, clip: tuple[float, float | 
     assert parse("a.wav", "--clip", text)["clips"] == (clip,)
 
 
-@pytest.mark.parametrize("text", ["90", "a-b", "1:90-2:00", "1:2:3:4-", "--5"])
+@pytest.mark.parametrize("text", ["90", "a-b", "1:90-2:00", "1:2:3:4-", "--5", "9-5", "5-5"])
 def test_a_clip_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(click.BadParameter, match="START-END"):
         parse("a.wav", "--clip", text)
+
+
+@pytest.mark.parametrize(
+    ("clips", "end_s"),
+    [(("0-100", "5-10"), 100.0), (("5-", "20-30"), None), (("60-70", "1-2"), 70.0)],
+)
+def test_a_recording_is_read_to_the_latest_end_of_its_clips(clips: tuple[str, ...], end_s: float | None) -> None:
+    """It was read to the end of the clip that begins last, and words of one that goes on behind it were lost."""
+    given: dict[str, Any] = dict(parse("a.wav", *(word for clip in clips for word in ("--clip", clip))))
+    config = config_of(given)
+    assert given.pop("fp16") is True
+    assert Job.of(given.pop("files"), config, given).options["end_s"] == end_s
 
 
 def complete(*typed: str) -> list[str]:
@@ -211,6 +224,11 @@ def test_of_several_failures_the_highest_counts_and_a_bug_before_all() -> None:
     assert worst([]) is Exit.DONE
     assert worst([Exit.AUDIO, Exit.OUTPUT, Exit.AUDIO]) is Exit.OUTPUT
     assert worst([Exit.AUDIO, Exit.BUG]) is Exit.BUG
+
+
+def test_a_wrong_command_line_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["transcribe"]) == Exit.USAGE
+    assert capsys.readouterr().err == "sottovoce: Missing argument 'FILE...'; see: sottovoce transcribe --help\n"
 
 
 def test_an_error_is_one_line_and_names_the_recording_once() -> None:

@@ -77,7 +77,7 @@ def run(arguments: list[str] | None = None) -> int:
     except click.ClickException as e:
         context = getattr(e, "ctx", None)
         hint = f"; see: {context.command_path} --help" if context else ""
-        _say(f"{' '.join(e.format_message().split())}{hint}")
+        _say(f"{' '.join(e.format_message().split()).removesuffix('.')}{hint}")
         return Exit.USAGE
     except (click.Abort, KeyboardInterrupt):  # Ctrl-C, where signals were not taken over
         raise Stopped(Exit.INTERRUPTED) from None

@@ -50,7 +50,8 @@ class Job:
         stamps = o.pop("clip_timestamps")
         if o["clips"]:
             o["clips"] = tuple(sorted(o["clips"], key=lambda clip: clip[0]))
-            o["end_s"] = o["clips"][-1][1]
+            ends = [end for _, end in o["clips"]]
+            o["end_s"] = None if None in ends else max(ends)
         elif stamps != "0":
             # NOTE: read to its end all the same: Whisper normalises by the loudest sound of the whole recording
             o["clips"] = stamps

@@ -96,7 +96,7 @@ class ModelName(_Type):
 
 
 class Clip(_Type):
-    """START-END in seconds or [hh:]mm:ss; either may be left out."""
+    """START-END in seconds or [hh:]mm:ss, the end after the start; either may be left out."""
 
     name = "start-end"
 
@@ -109,9 +109,12 @@ class Clip(_Type):
         try:
             if not dash:
                 raise ValueError
-            return seconds(start) if start else 0.0, seconds(end) if end else None
+            first, last = seconds(start) if start else 0.0, seconds(end) if end else None
+            if last is not None and last <= first:
+                raise ValueError
+            return first, last
         except ValueError:
-            expected = "START-END in seconds or [hh:]mm:ss was expected, such as 90-120 or 1:30-2:00"
+            expected = "START-END in seconds or [hh:]mm:ss was expected, END after START, such as 90-120 or 1:30-2:00"
             self.fail(f"{value!r} was given, {expected}", param, ctx)
 
 
