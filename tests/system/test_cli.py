@@ -125,6 +125,28 @@ def test_a_reader_who_leaves_ends_the_run_or_is_done_without(tmp_path: Path) -> 
     assert len((tmp_path / "out" / "long.txt").read_text("utf-8").splitlines()) > 1
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device here is always full")
+def test_a_full_disk_behind_stdout_is_said_and_the_files_are_written(tmp_path: Path) -> None:
+    """It was called a bug, and the recording's files were not written."""
+    for formats in ("txt", "none"):
+        with open("/dev/full", "w") as full:
+            command = [COMMAND, "transcribe", KNOWN, *FAST, "-f", formats, "-q"]
+            done = subprocess.run(command, cwd=tmp_path, env=environ(), stdout=full, stderr=subprocess.PIPE, text=True)
+        assert done.returncode == Exit.OUTPUT
+        assert len(done.stderr.splitlines()) == 1, done.stderr
+        assert "the standard output cannot be written" in done.stderr
+    assert (tmp_path / "known.txt").read_text("utf-8").strip()
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_closed_streams_are_no_bug(tmp_path: Path, closed: str) -> None:
+    """As services and schedulers start programs; the command ended with a traceback."""
+    line = f"exec '{COMMAND}' transcribe '{KNOWN}' {' '.join(FAST)} -f txt {closed}"
+    done = subprocess.run(["sh", "-c", line], cwd=tmp_path, env=environ(), capture_output=True, text=True)
+    assert done.returncode == Exit.DONE, done.stderr
+    assert (tmp_path / "known.txt").read_text("utf-8").strip()
+
+
 def test_on_a_terminal_lines_have_times_and_a_bar_is_drawn(tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     command = [COMMAND, "transcribe", KNOWN, *FAST, "-f", "none"]

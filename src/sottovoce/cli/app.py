@@ -50,6 +50,9 @@ def main() -> NoReturn:
     for signum in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(signum) is not signal.SIG_IGN:  # as nohup, or a shell's &, wants it
             signal.signal(signum, _stop)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # it is closed: nor shall a file of ours be opened in its place
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  (as long as the process lives)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal that lacks a letter shows another, and goes on
@@ -61,7 +64,9 @@ def main() -> NoReturn:
         code = Exit.PIPE
     try:
         sys.stdout.flush()
-    except BrokenPipeError:  # whoever it was for has left, and the command knew; nor shall the interpreter's own flush
+    except (
+        OSError
+    ):  # its reader has left, or its disk is full, and the command knew; nor shall the interpreter's own flush
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(code)
 

@@ -35,12 +35,12 @@ class Screen:
         self.err = err or sys.stderr
         self.clock = clock
         self.read_by_person = self.out.isatty()
-        self.stdout_gone = False
+        self.stdout_gone = self.stdout_failed = False
         self._live: Any = None  # rich.progress.Progress while a bar is on the terminal
         self._line_due_s = 0.0
 
     def text(self, line: str) -> None:
-        """A line for stdout. Raises nothing if its reader has left: see stdout_gone."""
+        """A line for stdout. Raises nothing if its reader has left (stdout_gone), or if it fails (stdout_failed too)."""
         if self.stdout_gone:
             return
         if self._live is not None and self.read_by_person:
@@ -50,6 +50,9 @@ class Screen:
             print(line, file=self.out, flush=True)
         except BrokenPipeError:
             self.stdout_gone = True
+        except OSError as e:
+            self.stdout_gone = self.stdout_failed = True
+            self.error(f"the standard output cannot be written: {e.strerror or e}; send it to another place")
 
     def note(self, line: str) -> None:
         """A line for stderr that a quiet run leaves out."""

@@ -30,7 +30,9 @@ def work(job: Job, screen: Screen, recordings: list[Recording]) -> list[Exit]:
     except Stopped as stopped:
         stopped.add_note(f"{run.n_done} of {len(recordings)} recordings were done")
         raise
-    if screen.stdout_gone and not job.formats:
+    if screen.stdout_failed:
+        exits.append(Exit.OUTPUT)
+    elif screen.stdout_gone and not job.formats:
         exits.append(Exit.PIPE)
     return exits
 
