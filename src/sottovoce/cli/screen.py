@@ -40,7 +40,7 @@ class Screen:
         self._line_due_s = 0.0
 
     def text(self, line: str) -> None:
-        """A line for stdout. Raises nothing if its reader has left (stdout_gone), or if it fails (stdout_failed too)."""
+        """A line for stdout. Raises nothing if its reader has left (stdout_gone) or it fails (stdout_failed too)."""
         if self.stdout_gone:
             return
         if self._live is not None and self.read_by_person:
