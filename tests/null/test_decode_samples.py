@@ -141,6 +141,18 @@ def test_a_pipe_that_cannot_seek_is_a_source() -> None:
         assert np.array_equal(decode.load(end), pcm.astype(np.float32) / 32768)
 
 
+@pytest.mark.parametrize("options", [{}, {"movflags": "empty_moov+frag_keyframe"}])
+def test_an_mp4_comes_through_a_pipe_wherever_its_index_is(options: dict[str, str]) -> None:
+    """Telephones and editors write the index behind the sound: through a pipe such a recording had no sound."""
+    data = media(tone(440, 48_000, 48_000)[None], 48_000, "mp4", "aac", "fltp", **options)
+    assert (data.index(b"moov") > data.index(b"mdat")) is not bool(options)
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "wb") as end:
+        end.write(data)
+    with os.fdopen(reading, "rb") as end:
+        assert np.array_equal(decode.load(end), decode.load(data))
+
+
 def test_a_reader_with_nothing_but_read_is_a_source() -> None:
     class Reader:
         def __init__(self, data: bytes) -> None:

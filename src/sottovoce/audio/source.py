@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import ssl
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from io import BytesIO, TextIOBase
+from tempfile import TemporaryFile
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
@@ -26,6 +28,8 @@ Source = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | np
 OPEN_TIMEOUT_S = 15.0  # until a URL has answered and shown what it holds
 READ_TIMEOUT_S = 30.0  # until more of it comes
 READ_BYTES = 1 << 16  # asked of a file at once
+HEAD_BYTES = 1 << 10  # of a pipe: as many tell what it is
+BOXES = (b"ftyp", b"free", b"skip", b"wide", b"uuid")  # of an mp4, that stand before index and sound
 URL = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]+)://")  # two letters or more: C:\ is a path
 URL_PROTOCOLS = "http,https,tcp,tls,httpproxy,crypto"
 NO_PROTOCOLS = "none"  # the name of no protocol: FFmpeg takes an empty list for no limit
@@ -102,10 +106,29 @@ def _file(source: Source, name: str) -> Iterator[_Bytes]:
     elif isinstance(source, TextIOBase):
         raise AudioError(f"{name}: it was opened as text, a binary file was expected; open it with mode 'rb'")
     elif hasattr(source, "read"):
-        yield _Bytes(source)
+        given = _Bytes(source)
+        if given.seekable() or not _index_is_last(given.head(HEAD_BYTES)):
+            yield given
+            return
+        with TemporaryFile() as whole:
+            try:
+                shutil.copyfileobj(given, whole)
+                whole.seek(0)
+            except OSError as e:
+                remedy = "set TMPDIR to a folder with room, or pass the recording as a file"
+                raise AudioError(f"{name}: it could not be kept in a temporary file ({why(e)}); {remedy}") from e
+            yield _Bytes(whole)
     else:
         expected = "a path, an http(s) URL, bytes, a binary file object or samples were expected"
         raise AudioError(f"{name} was given, {expected}")
+
+
+def _index_is_last(head: bytes) -> bool:
+    """Does an mp4, m4a or mov begin so, whose index comes after its sound? It cannot be decoded before it is whole."""
+    at = 0
+    while (kind := head[at + 4 : at + 8]) in BOXES:
+        at += max(8, int.from_bytes(head[at : at + 4]))
+    return kind == b"mdat"
 
 
 class _Bytes:
@@ -114,13 +137,25 @@ class _Bytes:
     def __init__(self, file: Any) -> None:
         self.any = False
         self._file = file
+        self._head = b""  # read already, and to be read again
         self._seekable = bool(getattr(file, "seekable", lambda: hasattr(file, "seek"))())
         self._start = file.tell() if self._seekable else 0
 
     def seekable(self) -> bool:
         return self._seekable
 
+    def head(self, n: int) -> bytes:
+        """The first n bytes, or as many as there are, of a file that cannot seek and was not read from yet."""
+        data = b""
+        while len(data) < n and (more := self.read(n - len(data))):
+            data += more
+        self._head = data
+        return data
+
     def read(self, n: int) -> bytes:
+        if self._head:
+            data, self._head = self._head[:n], self._head[n:]
+            return data
         data = self._file.read(n)
         if not isinstance(data, bytes):
             raise AudioError(f"the file object gave {type(data).__name__}, bytes were expected; open it with mode 'rb'")
