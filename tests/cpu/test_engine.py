@@ -11,11 +11,13 @@ import pytest
 import torch
 
 from sottovoce.engine.engine import Engine
+from sottovoce.engine.fused import PLAIN
 from sottovoce.engine.loop import Loop
 from sottovoce.engine.rules import MASKS_KEPT
 from sottovoce.engine.runner import Runner
 from sottovoce.engine.sampler import conclude
 from sottovoce.engine.sequence import Sequence
+from sottovoce.engine.stream import PlainStream
 from sottovoce.errors import EngineError, OptionError
 from sottovoce.model.whisper import Whisper
 from sottovoce.types import (
@@ -44,9 +46,12 @@ def model() -> Whisper:
     return twin.a_model()
 
 
-@pytest.fixture
-def engine(model: Whisper) -> Engine:
-    return Engine(Runner(model, V, n_rows=8, n_threads=1), twin.SOT, encode_windows=3)
+AHEAD = {"plain": None, "one step ahead": (PlainStream(torch.device("cpu")), PLAIN)}
+
+
+@pytest.fixture(params=AHEAD)
+def engine(model: Whisper, request: pytest.FixtureRequest) -> Engine:
+    return Engine(Runner(model, V, n_rows=8, n_threads=1, parts=AHEAD[request.param]), twin.SOT, encode_windows=3)
 
 
 def a_sound(i: int) -> Sound:
@@ -292,9 +297,9 @@ class FailingRunner(Runner):
         return super().prefill(sequences)
 
 
-@pytest.fixture
-def failing(model: Whisper) -> Iterator[FailingRunner]:
-    yield FailingRunner(model, V, n_rows=4, n_threads=1)
+@pytest.fixture(params=AHEAD)
+def failing(model: Whisper, request: pytest.FixtureRequest) -> Iterator[FailingRunner]:
+    yield FailingRunner(model, V, n_rows=4, n_threads=1, parts=AHEAD[request.param])
 
 
 @pytest.mark.parametrize("where", ["encode", "prefill", "decode"])

@@ -17,7 +17,7 @@ from sottovoce.errors import EngineError
 from sottovoce.model.whisper import Whisper
 from sottovoce.types import Align, Aligned, Answer, Decode, Decoded, Detect, Detected, Lane, Rules, Search, Window
 from tests.cpu import plain_engine as twin
-from tests.cpu.test_engine import V, a_sound, an_ask, run
+from tests.cpu.test_engine import AHEAD, V, a_sound, an_ask, run
 
 N_ROWS = 8
 
@@ -70,9 +70,9 @@ def model() -> Whisper:
     return twin.a_model()
 
 
-@pytest.fixture
-def runner(model: Whisper) -> CappedRunner:
-    made = CappedRunner(model, V, n_rows=N_ROWS, n_threads=1)
+@pytest.fixture(params=AHEAD)
+def runner(model: Whisper, request: pytest.FixtureRequest) -> CappedRunner:
+    made = CappedRunner(model, V, n_rows=N_ROWS, n_threads=1, parts=AHEAD[request.param])
     made.cap()
     return made
 

@@ -43,18 +43,29 @@ SPEAKS = {
             for name in (
                 "align",
                 "cache",
+                "choices",
+                "cuda",
                 "device",
                 "engine",
+                "fused",
+                "indirect",
                 "kernels",
+                "late",
                 "native",
                 "plain",
                 "memory",
                 "rules",
                 "runner",
                 "sampler",
+                "stream",
+                "triton_align",
+                "triton_attention",
+                "triton_choose",
             )
         ),
     },
+    # comes with torch's wheels for CUDA; its kernels are in files of their own, that only engine.fused opens
+    "triton": {"engine.triton_align", "engine.triton_attention", "engine.triton_choose"},
     "av": {"audio"},
     "onnxruntime": {"audio.vad"},
     "tiktoken": {"text.tokenizer"},
@@ -77,7 +88,7 @@ SPEAKS = {
     "http": {"audio", "model"},
 }
 BROUGHT_BY = {"tqdm": "huggingface_hub"}
-EXTRAS = {"whisper_normalizer": "normalizers"}  # optional, under the extra that brings it
+EXTRAS = {"whisper_normalizer": "normalizers", "triton": "dev"}  # optional, under the extra that brings it
 NO_NAMES = {"utils", "util", "common", "core", "helpers", "helper", "misc", "shared"}
 
 

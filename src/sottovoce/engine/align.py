@@ -5,10 +5,30 @@ Source: openai/whisper timing.py:find_alignment; slow twins: tests/cpu/test_alig
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+
+class Jumps(Protocol):
+    """When the tokens of a text are spoken."""
+
+    def __call__(self, scores: Tensor, n_sot: int, n_positions: int, qk_scale: float, medfilt_width: int) -> Tensor:
+        """Audio position at which each token begins, (T - n_sot - 1,) int64.
+
+        scores: (n_heads, T, S) float32, before the softmax, of the whole text; the first n_sot tokens and the last
+        one are not asked about.
+        """
+        ...
+
+
+def jumps(scores: Tensor, n_sot: int, n_positions: int, qk_scale: float, medfilt_width: int) -> Tensor:
+    """As Jumps, on the host. Plain twin of triton_align.py."""
+    matrix = attention_matrix(scores, n_positions, qk_scale, medfilt_width)
+    return torch.from_numpy(token_jumps(matrix[n_sot:-1].cpu().numpy()))  # sync
 
 
 def median_filter(x: Tensor, width: int) -> Tensor:
@@ -26,10 +46,15 @@ def attention_matrix(scores: Tensor, n_positions: int, qk_scale: float, medfilt_
 
     scores: (n_heads, T, S) float32, before the softmax.
     """
+    return median_filter(normalised(scores, n_positions, qk_scale), medfilt_width).mean(dim=0)
+
+
+def normalised(scores: Tensor, n_positions: int, qk_scale: float) -> Tensor:
+    """(n_heads, T, n_positions) how much more each token looks at a position than the others do."""
     weights = (scores[:, :, :n_positions] * qk_scale).softmax(dim=-1)
     std, mean = torch.std_mean(weights, dim=-2, keepdim=True, unbiased=False)
     # a position that every token looks at alike says nothing (0 / 0)
-    return median_filter(((weights - mean) / std).nan_to_num(0.0), medfilt_width).mean(dim=0)
+    return ((weights - mean) / std).nan_to_num(0.0)
 
 
 def dtw(cost: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

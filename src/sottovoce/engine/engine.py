@@ -14,11 +14,11 @@ import torch
 
 from sottovoce.audio.mel import HOP, N_FFT
 from sottovoce.engine.memory import is_out_of_memory
-from sottovoce.engine.runner import SPARE_SLOTS, Runner
+from sottovoce.engine.runner import Runner
 from sottovoce.engine.sampler import conclude
 from sottovoce.engine.scheduler import Plan, Scheduler
 from sottovoce.engine.sequence import Outcome, Sequence, Status
-from sottovoce.engine.slots import Rows, Slots
+from sottovoce.engine.slots import SPARE_SLOTS, Rows, Slots
 from sottovoce.errors import EngineError, OptionError
 from sottovoce.model.dims import Dims
 from sottovoce.types import Align, Answer, Ask, Decode, Detect, Encode, Lane, Sound, Window
@@ -100,7 +100,7 @@ class Engine:
                     self.runner.encode(group)
             except Exception as e:  # whatever the device raises, the askers are told and the slots are not trusted
                 if is_out_of_memory(e) and len(group) > 1:
-                    self._most_windows = _half(len(group), "windows encoded", e)
+                    self._most_windows = self._half(len(group), "windows encoded", e)
                     left = group + left
                     continue
                 slots = {s.slot for s in group}
@@ -125,8 +125,8 @@ class Engine:
 
     def _decode(self, running: list[Sequence]) -> list[Outcome]:
         decoding = [s for s in running if isinstance(s.window.ask, Decode)]
-        new = [s for s in decoding if not s.n_sampled]
-        old = sorted((s for s in decoding if s.n_sampled), key=lambda s: s.slot)
+        new = [s for s in decoding if s.is_new]
+        old = sorted((s for s in decoding if not s.is_new), key=lambda s: s.slot)
         return [outcome for part in self._parts(new + old) for outcome in self._advance(part)]
 
     def _parts(self, sequences: list[Sequence]) -> Iterator[list[Sequence]]:
@@ -144,7 +144,7 @@ class Engine:
 
     def _advance(self, part: list[Sequence]) -> list[Outcome]:
         """One token for each; those without any read their prompts first."""
-        new, old = [s for s in part if not s.n_sampled], [s for s in part if s.n_sampled]
+        new, old = [s for s in part if s.is_new], [s for s in part if not s.is_new]
         outcomes: list[Outcome] = []
         logits: list[torch.Tensor] = []
         try:
@@ -159,7 +159,7 @@ class Engine:
         try:
             with torch.inference_mode():
                 logits += [self.runner.decode(old)] if old else []
-                ended = self.runner.sample(everybody, torch.cat(logits))
+                ended = self.runner.sample(everybody, logits[0] if len(logits) == 1 else torch.cat(logits))
         except Exception as e:
             return outcomes + self._begin_again_or_fail(everybody, e)
         for sequence in [s for s, done in zip(everybody, ended, strict=True) if done]:
@@ -168,9 +168,11 @@ class Engine:
 
     def _begin_again_or_fail(self, sequences: list[Sequence], cause: Exception) -> list[Outcome]:
         """From their prompts, for nobody knows how far a step came that ran out of memory; in smaller parts."""
-        if len(sequences) == 1 or not is_out_of_memory(cause):
+        alone = len(sequences) == 1
+        if not is_out_of_memory(cause) or (alone and not self.runner.give_room()):
             return self._fail(sequences, cause)
-        self._most_rows = _half(sum(s.n_rows for s in sequences), "rows decoded", cause)
+        if not alone:
+            self._most_rows = self._half(sum(s.n_rows for s in sequences), "rows decoded", cause)
         for sequence in sequences:
             self.runner.release(sequence)
             sequence.start()
@@ -183,7 +185,7 @@ class Engine:
         except Exception as e:
             if len(sequences) == 1 or not is_out_of_memory(e):
                 return self._fail(sequences, e)
-            n = _half(len(sequences), "questions answered", e)
+            n = self._half(len(sequences), "questions answered", e)
         else:
             for sequence in sequences:
                 self._drop(sequence)
@@ -203,6 +205,11 @@ class Engine:
             outcomes.append(Outcome(sequence, error=error))
         return outcomes
 
+    def _half(self, n: int, what: str, cause: Exception) -> int:
+        log.warning("out of memory with %d %s together; going on with %d (%s)", n, what, n // 2, cause)
+        self.runner.give_room()
+        return n // 2
+
     def _drop(self, sequence: Sequence) -> None:
         self.runner.release(sequence)
         self.scheduler.finish(sequence)
@@ -210,11 +217,6 @@ class Engine:
 
 def _each(run: Callable[[Sequence], Answer]) -> Callable[[list[Sequence]], Iterable[Answer]]:
     return lambda sequences: [run(sequence) for sequence in sequences]
-
-
-def _half(n: int, what: str, cause: Exception) -> int:
-    log.warning("out of memory with %d %s together; going on with %d (%s)", n, what, n // 2, cause)
-    return n // 2
 
 
 def _check_sound(sound: Sound, dims: Dims) -> None:

@@ -8,7 +8,7 @@ import sys
 import torch
 
 from sottovoce.engine import kernels
-from sottovoce.engine.runner import SPARE_SLOTS
+from sottovoce.engine.slots import SPARE_SLOTS
 from sottovoce.model import weights
 from sottovoce.model.dims import Dims
 

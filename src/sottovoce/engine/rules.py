@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sottovoce.engine.stream import PlainStream, Stream
 from sottovoce.types import Decode
 
 MASKS_KEPT = 64  # lines of the table of suppressed ids before unused ones go; 52 kB each
@@ -33,9 +34,17 @@ class Vocabulary:
 class RuleBook:
     """The rules in force on each row, and what they must remember of it."""
 
-    def __init__(self, vocabulary: Vocabulary, n_rows: int, n_text_ctx: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        n_rows: int,
+        n_text_ctx: int,
+        device: torch.device,
+        stream: Stream | None = None,
+    ) -> None:
         self.vocabulary = v = vocabulary
         self.device = device
+        self._stream = stream or PlainStream(device)
         self._masks: dict[tuple[int, ...], int] = {}  # suppressed ids -> line of the table
         self._table = torch.zeros(0, v.n_vocab, dtype=torch.bool, device=device)
         self._no_initial = v.n_vocab  # an initial limit that limits nothing
@@ -66,20 +75,22 @@ class RuleBook:
             self._forget_masks()
         always, first = ask.rules.suppress, ask.rules.suppress + ask.rules.suppress_first
         self._ids_by_row.update(dict.fromkeys(r, (always, first)))
-        self._always[r], self._first[r] = self._mask(always), self._mask(first)
-        self._timestamps[r] = ask.rules.timestamps
+        where = self._stream.put(r)
         limit = ask.rules.max_initial
-        self._max_initial[r] = self._no_initial if limit is None else v.timestamp_begin + limit
-        self._n_sampled[r] = 0
-        self._last_is_time[r] = False
-        self._before_is_time[r] = True
-        self._last_time[r] = v.timestamp_begin - 1
-        self._penalty[r] = ask.search.repetition_penalty
-        self._ngram[r] = ask.search.no_repeat_ngram_size
+        fresh = (
+            (self._always, self._mask(always)), (self._first, self._mask(first)),
+            (self._timestamps, ask.rules.timestamps),
+            (self._max_initial, self._no_initial if limit is None else v.timestamp_begin + limit),
+            (self._n_sampled, 0), (self._last_is_time, False), (self._before_is_time, True),
+            (self._last_time, v.timestamp_begin - 1),
+            (self._penalty, ask.search.repetition_penalty), (self._ngram, ask.search.no_repeat_ngram_size),
+        )  # fmt: skip
+        for state, value in fresh:
+            state.index_fill_(0, where, value)
         repeating = ask.search.repetition_penalty != 1 or ask.search.no_repeat_ngram_size > 0
         (self._repeating.update if repeating else self._repeating.difference_update)(r)
         for token in ask.rules.begun:
-            self.update_(torch.full((len(r),), token, device=self.device), torch.tensor(r, device=self.device))
+            self.update_(torch.full((len(r),), token, device=self.device), where)
 
     def release(self, rows: Seq[int]) -> None:
         """These rows have ended: what was asked for them costs nobody anything any more."""
@@ -90,18 +101,27 @@ class RuleBook:
         return not self._repeating.isdisjoint(rows)
 
     def tensors(self) -> dict[str, Tensor]:
-        """The table of suppressed ids and the state of the rows, as kernels read them (cpp/choose.cpp:Rules)."""
+        """The table of suppressed ids and the state of the rows, as kernels read them (cpp/, triton_choose.py)."""
         return {
             "table": self._table, "always": self._always, "first": self._first, "max_initial": self._max_initial,
             "n_sampled": self._n_sampled, "last_time": self._last_time, "timestamps": self._timestamps,
             "last_is_time": self._last_is_time, "before_is_time": self._before_is_time,
         }  # fmt: skip
 
+    @property
+    def history(self) -> Tensor:
+        """(n_rows, T) int64 tokens that were sampled."""
+        return self._history
+
     def apply_(self, logits: Tensor, rows: Tensor) -> None:
         """Set what may not follow to -inf. logits: (R, V) float32; rows: (R,) int64, which row each line is."""
-        fresh = self._n_sampled[rows] == 0
         if self._repeating:
             self._apply_repeats_(logits, rows)
+        self.mask_(logits, rows)
+
+    def mask_(self, logits: Tensor, rows: Tensor) -> None:
+        """As apply_, for rows without a rule about repetition."""
+        fresh = self._n_sampled[rows] == 0
         which = torch.where(fresh, self._first[rows], self._always[rows])
         banned = self._table[which]  # (R, V)
         timed = self._timestamps[rows]
@@ -118,7 +138,7 @@ class RuleBook:
         """Remember what was sampled. tokens, rows: (R,) int64."""
         n = self._n_sampled[rows]
         is_time = tokens >= self.vocabulary.timestamp_begin
-        self._history[rows, n] = tokens
+        self._history[rows, n.clamp(max=self._history.shape[1] - 1)] = tokens  # the row of nobody never begins again
         self._before_is_time[rows] = torch.where(n == 0, True, self._last_is_time[rows])
         self._last_is_time[rows] = is_time
         self._last_time[rows] = torch.where(is_time, tokens, self._last_time[rows])

@@ -13,23 +13,35 @@ from torch import Tensor
 
 from sottovoce import threads
 from sottovoce.audio import mel
-from sottovoce.engine import kernels, native
-from sottovoce.engine.align import attention_matrix, token_jumps
+from sottovoce.engine import fused, kernels, native
+from sottovoce.engine.choices import DeviceChooser
+from sottovoce.engine.cuda import CudaNetwork
+from sottovoce.engine.fused import Fused
+from sottovoce.engine.late import Late
 from sottovoce.engine.plain import NOWHERE, Network, PlainNetwork
 from sottovoce.engine.rules import RuleBook, Vocabulary
 from sottovoce.engine.sampler import Proposal, advance, merged, propose
 from sottovoce.engine.sequence import Sequence
+from sottovoce.engine.slots import SPARE_SLOTS
+from sottovoce.engine.stream import PlainStream, Stream, stream_of
 from sottovoce.model.whisper import Whisper
 from sottovoce.types import Align, Aligned, Decode, Detect, Detected, Encoded, Sound
 
-SPARE_SLOTS = 4  # slots beyond the rows, so that what was just freed is remembered a little longer
-
 
 class Runner:
-    """One model on one device, with its slots and rows. model: already on its device and in its dtype."""
+    """One model on one device, with its slots and rows. model: already on its device and in its dtype.
+
+    parts: how a device is driven that runs ahead of the host, and what computes there; None: as suits the device.
+    """
 
     def __init__(
-        self, model: Whisper, vocabulary: Vocabulary, n_rows: int, n_threads: int = 0, kv: str = "auto"
+        self,
+        model: Whisper,
+        vocabulary: Vocabulary,
+        n_rows: int,
+        n_threads: int = 0,
+        kv: str = "auto",
+        parts: tuple[Stream, Fused] | None = None,
     ) -> None:
         self.model = model
         self.vocabulary = vocabulary
@@ -38,10 +50,19 @@ class Runner:
         self.n_rows = n_rows
         self.n_threads = n_threads
         self.n_slots = n_rows + SPARE_SLOTS
-        self.rules = RuleBook(vocabulary, n_rows, model.dims.n_text_ctx, self.device)
+        cuda = stream_of(self.device)
+        if parts is None and cuda is not None:
+            parts = cuda, fused.fused(self.device)
+        self.stream, self.fused = parts or (PlainStream(self.device), fused.PLAIN)
+        self.rules = RuleBook(vocabulary, n_rows + 1, model.dims.n_text_ctx, self.device, self.stream)
         self.network: Network
-        self.chooser: native.NativeChooser | None = None
-        if native.fits(model):
+        self.chooser: native.NativeChooser | DeviceChooser | None = None
+        self.late: Late | None = None
+        if parts is not None:
+            ahead = CudaNetwork(model, self.n_slots, n_rows, self.stream, self.fused.attend, kv == "int8")
+            self.network, self.late = ahead, Late(ahead, self.rules, self.fused.best)
+            self.chooser = DeviceChooser(self.rules, self.stream, self.fused.best)
+        elif native.fits(model):
             n = n_threads or threads.n_threads()
             self.network = native.NativeNetwork(model, self.n_slots, n_rows, n, kv != "bfloat16")
             self.chooser = native.NativeChooser(self.rules, n)
@@ -51,8 +72,13 @@ class Runner:
 
     def begin(self) -> None:
         """Called on the engine's own thread: torch counts CPU threads by the thread that calls it."""
+        self.stream.begin()
         if self.n_threads and self.device.type == "cpu":
             torch.set_num_threads(self.n_threads)
+
+    def give_room(self) -> bool:
+        """Drop what only makes it faster. Returns whether there was anything."""
+        return isinstance(self.network, CudaNetwork) and self.network.graphs.forget()
 
     def features(self, sounds: Seq[Sound]) -> Tensor:
         """(W, S, C) encoded sound, in the model's dtype."""
@@ -80,20 +106,28 @@ class Runner:
         # two of each: where the text starts, which says how probable silence is, and where it goes on
         wanted = [(a.i_sot, len(a.prompt) - 1) for a in asks if isinstance(a, Decode)]
         logits = self.network.read(prompts, [s.rows[0] for s in sequences], [s.slot for s in sequences], wanted)
-        silence = logits[::2].softmax(dim=-1)[:, self.vocabulary.no_speech].tolist()  # sync
-        for sequence, ask, prob in zip(sequences, asks, silence, strict=True):
+        silence = logits[::2].softmax(dim=-1)[:, self.vocabulary.no_speech]
+        for sequence, ask in zip(sequences, asks, strict=True):
             assert isinstance(ask, Decode)
-            sequence.no_speech_prob = prob
             first = sequence.rows[0]
             self.network.copy_rows_(sequence.rows[1:], [first] * (len(sequence.rows) - 1), len(ask.prompt))
             self.rules.reset_(sequence.rows, ask)
             if ask.search.temperature > 0:
                 self._generators[first] = torch.Generator(self.device).manual_seed(ask.search.seed)
-        widths = torch.tensor([len(s.rows) for s in sequences], device=self.device)
-        return logits[1::2].repeat_interleave(widths, dim=0)
+        if self.late is not None and all(self.late.takes(s) for s in sequences):
+            self.late.begin_(sequences, silence)
+            return logits[1::2]
+        for sequence, prob in zip(sequences, silence.tolist(), strict=True):  # sync
+            sequence.no_speech_prob = prob
+        if self.late is not None:
+            self.late.begin_([s for s in sequences if self.late.takes(s)])
+        lines = [i for i, s in enumerate(sequences) for _ in s.rows]
+        return logits[1::2][self.stream.put(lines)]
 
     def decode(self, sequences: Seq[Sequence]) -> Tensor:
         """One step for running sequences: (R, V) logits after each row's newest token."""
+        if self.late is not None:
+            return self.late.step(sequences)
         newest = [trace[-1] for s in sequences for trace in s.tokens]
         places = [s.position for s in sequences for _ in s.rows]
         rows = [row for s in sequences for row in s.rows]
@@ -101,6 +135,27 @@ class Runner:
 
     def sample(self, sequences: Seq[Sequence], logits: Tensor) -> list[bool]:
         """Choose the next token of every row. logits: (R, V), rows in the order of the sequences. Returns who ended."""
+        late = self.late
+        if late is None:
+            return self._sample_now(sequences, logits)
+        ahead = [late.takes(s) for s in sequences]
+        firsts = np.cumsum([0, *(len(s.rows) for s in sequences)])
+        others = [i for i, is_ahead in enumerate(ahead) if not is_ahead]
+        # the others first: what feeds a row's next step must not be chosen for it twice if they run out of memory
+        done = dict.fromkeys(range(len(sequences)), False)
+        if others:
+            lines = [line for i in others for line in range(firsts[i], firsts[i + 1])]
+            some = logits if len(others) == len(sequences) else logits[self.stream.put(lines)]
+            done.update(zip(others, self._sample_now([sequences[i] for i in others], some), strict=True))
+        fed = [i for i, is_ahead in enumerate(ahead) if is_ahead]
+        if fed:
+            late.choose_([sequences[i] for i in fed], logits, [int(firsts[i]) for i in fed])
+        late.collect(n_left=1 if fed else 0)
+        done.update((i, late.is_over(sequences[i])) for i in fed)
+        return [done[i] for i in range(len(sequences))]
+
+    def _sample_now(self, sequences: Seq[Sequence], logits: Tensor) -> list[bool]:
+        """As sample, on the host."""
         proposal = self._proposal(sequences, logits)
         done, chosen, line = [], [], 0
         for sequence in sequences:
@@ -111,10 +166,10 @@ class Runner:
                 self.network.copy_rows_(sequence.rows, sources, sequence.position)
                 self.rules.copy_rows_(sequence.rows, sources)
             chosen += step.tokens
-            done.append(step.done or self._is_full(sequence))
+            done.append(step.done or sequence.n_sampled >= sequence.n_most(self.model.dims.n_text_ctx))
             line = lines.stop
-        rows = torch.tensor([row for s in sequences for row in s.rows], device=self.device)
-        self.rules.update_(torch.tensor(chosen, device=self.device), rows)
+        rows = [row for s in sequences for row in s.rows]
+        self.rules.update_(self.stream.put(chosen), self.stream.put(rows))
         return done
 
     def _proposal(self, sequences: Seq[Sequence], logits: Tensor) -> Proposal:
@@ -135,7 +190,7 @@ class Runner:
                 parts.append((lines, self.chooser.choose(logits, lines, rows, k)))
                 continue
             some = logits if len(lines) == len(logits) else logits[lines]
-            self.rules.apply_(some, torch.tensor(rows, device=self.device))
+            self.rules.apply_(some, self.stream.put(rows))
             generators = [self._generators.get(s.rows[0]) for s in group]
             widths = [len(s.rows) for s in group]
             parts.append((lines, propose(some, list(zip(searches, widths, strict=True)), generators)))
@@ -150,6 +205,8 @@ class Runner:
     def release(self, sequence: Sequence) -> None:
         """The sequence has ended: drop what is kept for its rows on this side."""
         self.rules.release(sequence.rows)
+        if self.late is not None:
+            self.late.release(sequence)
         if sequence.rows:
             self._generators.pop(sequence.rows[0], None)
 
@@ -174,14 +231,7 @@ class Runner:
             text, sequence.slot, range(n_sot, n_sot + n_text), self.model.alignment_heads
         )
         spoken = logits[:, : v.eot].softmax(dim=-1)
-        probs = spoken.gather(1, torch.tensor(ask.text, device=self.device)[:, None])[:, 0]
+        probs = spoken.gather(1, self.stream.put(ask.text)[:, None])[:, 0]
         n_positions = sequence.window.sound.n_frames // 2
-        matrix = attention_matrix(scores, n_positions, ask.qk_scale, ask.medfilt_width)
-        jumps = token_jumps(matrix[n_sot:-1].cpu().numpy())  # sync
-        return Aligned(tuple(jumps.tolist()), tuple(probs.tolist()))
-
-    def _is_full(self, sequence: Sequence) -> bool:
-        ask = sequence.window.ask
-        assert isinstance(ask, Decode)
-        n = sequence.n_sampled
-        return n >= ask.search.max_tokens or len(ask.prompt) + n > self.model.dims.n_text_ctx
+        jumps = self.fused.jumps(scores, n_sot, n_positions, ask.qk_scale, ask.medfilt_width)
+        return Aligned(tuple(jumps.tolist()), tuple(probs.tolist()))  # sync

@@ -23,6 +23,7 @@ class Sequence:
     slot: whose cross-attention keys and values it reads; -1 while waiting.
     rows: its lines in the batch, one per beam or candidate; empty unless it decodes.
     tokens, logprobs: per row, without the prompt. sums: (n_rows,) float32 cumulative log-probability per row.
+    n_ahead: tokens that the device has chosen and the host does not know yet (late.py).
     finished: complete hypotheses of beam search with their scores, in the order in which they ended.
     """
 
@@ -36,6 +37,7 @@ class Sequence:
     logprobs: list[list[float]] = field(default_factory=list)
     sums: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
     finished: dict[tuple[int, ...], tuple[float, tuple[float, ...]]] = field(default_factory=dict)
+    n_ahead: int = 0
     no_speech_prob: float = float("nan")
 
     @property
@@ -48,10 +50,20 @@ class Sequence:
         return len(self.tokens[0]) if self.tokens else 0
 
     @property
+    def is_new(self) -> bool:
+        """Whether its prompt has not been read yet."""
+        return not self.n_sampled and not self.n_ahead
+
+    @property
     def position(self) -> int:
         """Text position of the newest token: where its key and value will stand."""
         assert isinstance(self.window.ask, Decode)
-        return len(self.window.ask.prompt) + self.n_sampled - 1
+        return len(self.window.ask.prompt) + self.n_sampled + self.n_ahead - 1
+
+    def n_most(self, n_text_ctx: int) -> int:
+        """Tokens that may be sampled: as many as were asked for, and as the context holds."""
+        assert isinstance(self.window.ask, Decode)
+        return max(1, min(self.window.ask.search.max_tokens, n_text_ctx + 1 - len(self.window.ask.prompt)))
 
     def start(self) -> None:
         """Forget what was sampled; called when its rows have been given."""
@@ -60,6 +72,7 @@ class Sequence:
         self.logprobs = [[] for _ in range(n)]
         self.sums = np.zeros(n, np.float32)
         self.finished = {}
+        self.n_ahead = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,8 @@ from __future__ import annotations
 import heapq
 from collections import OrderedDict
 
+SPARE_SLOTS = 4  # slots beyond the rows, so that what was just freed is remembered a little longer
+
 
 class Slots:
     """A free list over n slots that remembers keys.

@@ -1,0 +1,193 @@
+"""The network on CUDA: static buffers, steps and encoder as graphs, attention by index. Plain twin: plain.py.
+
+    cross: per layer (n_slots, H, 1500, D) keys and values, of the model's dtype or 8-bit with a scale each
+    self:  per layer (n_rows + 1, H, 448, D); the last row is of the lines that fill up a bucket
+    tokens, positions: (n_rows + 1,) int64 by row: the newest token, and where it stands
+
+Runs on any device: stream.py says what is recorded there, indirect.py attends where Triton does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Seq
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sottovoce.engine.graphs import Graphs, bucket
+from sottovoce.engine.indirect import Attend, Kept
+from sottovoce.engine.plain import NOWHERE
+from sottovoce.engine.stream import Stream
+from sottovoce.model.whisper import DecoderBlock, Whisper
+
+LENGTHS = (32, 64, 128, 256)  # buckets of text length, where attention cannot follow each line's own
+EXACT_WINDOWS = 8  # up to so many windows are encoded together without filling up: one costs as much as many steps
+
+
+class CudaNetwork:
+    """model: on its device and in its dtype. int8: keys and values of sound in 8 bits."""
+
+    def __init__(
+        self, model: Whisper, n_slots: int, n_rows: int, stream: Stream, attend: Attend, int8: bool = False
+    ) -> None:
+        self.model, self.stream, self.attend = model, stream, attend
+        self.graphs = Graphs(stream)
+        weight, d = model.decoder.token_embedding.weight, model.dims
+        self.device, self.dtype = weight.device, weight.dtype
+        heads, width = d.n_text_head, d.n_text_state // d.n_text_head
+        layers = range(d.n_text_layer)
+        sound, text = (n_slots, heads, d.n_audio_ctx, width), (n_rows + 1, heads, d.n_text_ctx, width)
+        self.cross = [Kept.empty(*sound, self.device, self.dtype, int8) for _ in layers]
+        self.own = [Kept.empty(*text, self.device, self.dtype, False) for _ in layers]
+        self.spare_row = n_rows
+        self.tokens, self.positions = (torch.zeros(n_rows + 1, dtype=torch.int64, device=self.device) for _ in range(2))
+        n_most = bucket(n_rows)
+        self._lines = torch.zeros(2, n_most, dtype=torch.int64, device=self.device)  # row and slot of each line
+        self._known_lines: tuple[list[int], list[int], int] | None = None  # what stands there now
+        self._logits = torch.zeros(n_most, d.n_vocab, device=self.device)
+        self._sounds: dict[int, tuple[Tensor, Tensor]] = {}  # mel and features, by bucket of windows
+
+    # --- sounds -----------------------------------------------------------------------------------------------------
+
+    def features(self, mel: Tensor) -> Tensor:
+        """What comes back holds until the next call."""
+        n, d = len(mel), self.model.dims
+        size = n if n <= EXACT_WINDOWS else bucket(n)
+        if size not in self._sounds:
+            given = torch.zeros(size, *mel.shape[1:], device=self.device, dtype=self.dtype)
+            self._sounds[size] = given, given.new_zeros(size, d.n_audio_ctx, d.n_audio_state)
+        given, found = self._sounds[size]
+        given[:n] = mel
+
+        def work() -> None:
+            found.copy_(self.model.encoder(given))
+
+        self.graphs.run(("encoder", size, d.n_audio_ctx), work)
+        return found[:n]
+
+    def put_sound_(self, slots: Seq[int], features: Tensor) -> None:
+        where = self.stream.put(list(slots))
+        for kept, block in zip(self.cross, self.model.decoder.blocks, strict=True):
+            assert isinstance(block, DecoderBlock)
+            a = block.cross_attn
+            keys, values = (a.heads(p(features)).transpose(1, 2) for p in (a.key, a.value))  # (W, H, S, D)
+            kept.put_(where, keys, values)
+
+    def copy_rows_(self, targets: Seq[int], sources: Seq[int], length: int) -> None:
+        moved = [(t, s) for t, s in zip(targets, sources, strict=True) if t != s]
+        if not moved:
+            return
+        to, of = self.stream.put(moved).unbind(1)
+        for kept in self.own:
+            for pool in (kept.keys, kept.values):
+                pool[to, :, :length] = pool[of, :, :length]
+
+    # --- steps ------------------------------------------------------------------------------------------------------
+
+    def put_rows_(self, rows: Seq[int], tokens: Seq[int], positions: Seq[int]) -> None:
+        """These rows go on from tokens that the host knows."""
+        where, newest, places = self.stream.put([list(rows), list(tokens), list(positions)])
+        self.tokens.index_copy_(0, where, newest)
+        self.positions.index_copy_(0, where, places)
+
+    def step(self, tokens: Seq[int], rows: Seq[int], positions: Seq[int], groups: Seq[tuple[int, int]]) -> Tensor:
+        self.put_rows_(rows, tokens, positions)
+        return self.go(rows, [slot for slot, n_rows in groups for _ in range(n_rows)], max(positions))
+
+    def go(self, rows: Seq[int], slots: Seq[int], longest: int) -> Tensor:
+        """One token a row, from what `tokens` and `positions` hold. longest: no row stands behind that position.
+
+        Returns (R, V) float32 logits, which hold until the next call.
+        """
+        size = bucket(len(rows))
+        self._put_lines_(list(rows), list(slots), size)
+        n_text = self.model.dims.n_text_ctx
+        length = n_text if self.attend.any_length else next((n for n in LENGTHS if longest < n < n_text), n_text)
+
+        def work() -> None:
+            of_row, of_slot = self._lines[0, :size], self._lines[1, :size]
+            places = self.positions[of_row]
+            cache = _StepPass(self, of_row, of_slot, places, length)
+            hidden = self.model.decoder(self.tokens[of_row][:, None], places[:, None], cache)
+            self._logits[:size] = self.model.decoder.logits(hidden[:, 0])
+
+        self.graphs.run(("step", size, length), work)
+        return self._logits[: len(rows)]
+
+    def _put_lines_(self, rows: list[int], slots: list[int], size: int) -> None:
+        if self._known_lines == (rows, slots, size):
+            return
+        n_spare = size - len(rows)
+        self._lines[:, :size] = self.stream.put([rows + [self.spare_row] * n_spare, slots + [-1] * n_spare])
+        self._known_lines = rows, slots, size
+
+    # --- whole texts ------------------------------------------------------------------------------------------------
+
+    def read(self, texts: Seq[Seq[int]], rows: Seq[int], slots: Seq[int], wanted: Seq[Seq[int]]) -> Tensor:
+        longest = max(len(text) for text in texts)
+        padded = np.zeros((len(texts), longest), np.int64)
+        for line, text in zip(padded, texts, strict=True):
+            line[: len(text)] = text
+        kept = None if NOWHERE in rows else self.stream.put(list(rows))
+        cache = _ReadPass(self, kept, self.stream.put(list(slots)), ())
+        hidden = self.model.decoder(self.stream.put(padded), self._places(longest, len(texts)), cache)
+        asked = [(line, i) for line, indices in enumerate(wanted) for i in indices]
+        lines, indices = self.stream.put(asked).unbind(1)
+        return self.model.decoder.logits(hidden[lines, indices])
+
+    def scores(self, text: Seq[int], slot: int, wanted: Seq[int], heads: Seq[tuple[int, int]]) -> tuple[Tensor, Tensor]:
+        cache = _ReadPass(self, None, self.stream.put([slot]), heads)
+        hidden = self.model.decoder(self.stream.put([list(text)]), self._places(len(text), 1), cache)
+        logits = self.model.decoder.logits(hidden[0, self.stream.put(list(wanted))])
+        return logits, torch.stack([cache.scores[pair] for pair in heads])
+
+    def _places(self, n: int, n_texts: int) -> Tensor:
+        return torch.arange(n, device=self.device).expand(n_texts, -1)
+
+
+class _StepPass:
+    """One new token a line. lines, slots, places: (R,) int64; nothing here waits for the device or asks it."""
+
+    def __init__(self, network: CudaNetwork, rows: Tensor, slots: Tensor, places: Tensor, length: int) -> None:
+        self.network, self.rows, self.slots, self.places, self.length = network, rows, slots, places, length
+        self.lengths = places + 1
+
+    def attend_self(self, i_layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        own = self.network.own[i_layer]
+        own.keys[self.rows, :, self.places] = k[:, 0]
+        own.values[self.rows, :, self.places] = v[:, 0]
+        return self.network.attend(q[:, 0], own, self.rows, self.lengths, self.length)[:, None]
+
+    def attend_cross(self, i_layer: int, q: Tensor) -> Tensor:
+        n_positions = self.network.model.dims.n_audio_ctx
+        return self.network.attend(q[:, 0], self.network.cross[i_layer], self.slots, None, n_positions)[:, None]
+
+
+class _ReadPass:
+    """Texts from their beginning, padded on the right; what padding writes is overwritten later.
+
+    rows: where keys and values are kept; None: nowhere. scores: of heads (layer, head), before the softmax, of the
+    single text, (T, S) float32.
+    """
+
+    def __init__(self, network: CudaNetwork, rows: Tensor | None, slots: Tensor, heads: Seq[tuple[int, int]]) -> None:
+        self.network, self.rows, self.slots, self.heads = network, rows, slots, heads
+        self.scores: dict[tuple[int, int], Tensor] = {}
+
+    def attend_self(self, i_layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        q, k, v = (x.transpose(1, 2) for x in (q, k, v))  # (B, H, T, D)
+        if self.rows is not None:
+            own = self.network.own[i_layer]
+            own.keys[self.rows, :, : k.shape[2]] = k
+            own.values[self.rows, :, : v.shape[2]] = v
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2)
+
+    def attend_cross(self, i_layer: int, q: Tensor) -> Tensor:
+        keys, values = self.network.cross[i_layer].gather(self.slots, self.network.model.dims.n_audio_ctx, q.dtype)
+        scale = q.shape[-1] ** -0.25
+        for layer, head in self.heads:
+            if layer == i_layer:
+                self.scores[layer, head] = ((q[0, :, head] * scale) @ (keys[0, head] * scale).T).float()
+        return F.scaled_dot_product_attention(q.transpose(1, 2), keys, values).transpose(1, 2)

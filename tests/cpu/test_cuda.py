@@ -1,0 +1,272 @@
+"""The network for CUDA beside PlainNetwork, on the CPU: static buffers, recorded steps, 8-bit sounds, rows ahead.
+
+In float32, so that every token must be the same; what Triton computes is in test_triton.py.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+
+import pytest
+import torch
+
+from sottovoce.engine.cuda import CudaNetwork
+from sottovoce.engine.engine import Engine
+from sottovoce.engine.fused import PLAIN
+from sottovoce.engine.graphs import Graphs, bucket
+from sottovoce.engine.indirect import GatherAttend
+from sottovoce.engine.plain import NOWHERE, PlainNetwork
+from sottovoce.engine.runner import Runner
+from sottovoce.engine.stream import PlainStream, Stream
+from sottovoce.model.whisper import Whisper
+from sottovoce.types import Decode, Decoded, Lane, Rules, Search, Window
+from tests.cpu import plain_engine as twin
+from tests.cpu.streams import CPU, FullStream, RecordingStream, WatchedStream
+from tests.cpu.test_engine import V, a_sound, an_ask, features, run
+from tests.cpu.test_native import DIMS, N_ROWS, N_SLOTS
+from tests.cpu.test_native import model as model
+
+Twins = tuple[CudaNetwork, PlainNetwork]
+TOLERANCE = 2e-5  # of the largest value: the same sums in another order
+IN_8_BITS = 0.02  # of the largest value: 7 bits of each key and value
+STREAMS: dict[str, type[PlainStream]] = {"plain": PlainStream, "recorded": RecordingStream}
+
+
+def close(ours: torch.Tensor, theirs: torch.Tensor, tolerance: float = TOLERANCE) -> bool:
+    assert ours.shape == theirs.shape
+    return bool(((ours - theirs).abs().max() <= tolerance * theirs.abs().max()).item())
+
+
+def a_pair(model: Whisper, stream: Stream, int8: bool = False) -> Twins:
+    pair = CudaNetwork(model, N_SLOTS, N_ROWS, stream, GatherAttend(), int8), PlainNetwork(model, N_SLOTS, N_ROWS)
+    sound = torch.randn(N_SLOTS, DIMS.n_audio_ctx, DIMS.n_audio_state, generator=torch.Generator().manual_seed(1))
+    for network in pair:
+        network.put_sound_(range(N_SLOTS), sound)
+    return pair
+
+
+@pytest.fixture(params=STREAMS)
+def twins(model: Whisper, request: pytest.FixtureRequest) -> Twins:
+    return a_pair(model.float(), STREAMS[request.param](CPU))
+
+
+@pytest.mark.parametrize("n_windows", [1, 3, 11])
+def test_the_encoder_hears_the_same(twins: Twins, n_windows: int) -> None:
+    """Twice: the second time is a replay."""
+    for _ in range(2):
+        mel = torch.randn(n_windows, DIMS.n_mels, 2 * DIMS.n_audio_ctx)
+        assert close(twins[0].features(mel), twins[1].features(mel))
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5, 16, 17, 20])
+def test_prompts_and_steps_of_any_number_of_rows(twins: Twins, n: int) -> None:
+    """Rows of different lengths, several of them at one slot, in an order that is not that of the rows."""
+    draw = torch.Generator().manual_seed(n)
+    texts = [torch.randint(0, DIMS.n_vocab, (1 + 7 * i % 45,), generator=draw).tolist() for i in range(n)]
+    rows, slots = list(range(n))[::-1], sorted(i % N_SLOTS for i in range(n))
+    wanted = [(0, len(t) - 1) if len(t) > 1 else (0,) for t in texts]
+    ours, theirs = (network.read(texts, rows, slots, wanted) for network in twins)
+    assert close(ours, theirs)
+    groups = [(slot, slots.count(slot)) for slot in sorted(set(slots))]
+    for i in range(4):
+        tokens, positions = [i + 7 * row for row in rows], [len(t) + i for t in texts]
+        ours, theirs = (network.step(tokens, rows, positions, groups) for network in twins)
+        assert close(ours, theirs)
+
+
+def test_rows_and_slots_in_any_order(twins: Twins) -> None:
+    """The same size with other rows is the same recorded step."""
+    network, plain = twins
+    for rows, slots in (([4, 0, 2], [5, 1, 1]), ([3, 1, 7], [2, 0, 4])):
+        for n in twins:
+            n.read([[5, 6]] * 3, rows, slots, [(1,)] * 3)
+        ours = network.step([1, 2, 3], rows, [2, 2, 2], [(slot, 1) for slot in slots])
+        assert close(ours, plain.step([1, 2, 3], rows, [2, 2, 2], [(slot, 1) for slot in slots]))
+
+
+def test_a_row_continues_another(twins: Twins) -> None:
+    for network in twins:
+        network.read([[1, 2, 3]], [0], [2], [(2,)])
+        network.copy_rows_([3, 4], [0, 0], 3)
+    ours, theirs = (network.step([9, 8], [3, 4], [3, 3], [(2, 2)]) for network in twins)
+    assert close(ours, theirs)
+
+
+def test_what_is_kept_nowhere_touches_no_row(twins: Twins) -> None:
+    network, plain = twins
+    network.read([[1, 2, 3]], [0], [2], [(2,)])
+    before = [kept.keys.clone() for kept in network.own]
+    ours, theirs = (n.read([(7,)] * 3, [NOWHERE] * 3, [0, 2, 5], [(0,)] * 3) for n in (network, plain))
+    assert close(ours, theirs)
+    assert all(torch.equal(a, kept.keys) for a, kept in zip(before, network.own, strict=True))
+
+
+def test_scores_of_chosen_heads(twins: Twins) -> None:
+    heads, text = [(1, 0), (0, 1)], [(5 * i) % DIMS.n_vocab for i in range(80)]
+    (logits, ours), (theirs_logits, theirs) = (n.scores(text, 3, range(2, 79), heads) for n in twins)
+    assert close(logits, theirs_logits)
+    assert close(ours, theirs)
+
+
+def test_sounds_in_8_bits_are_heard_alike(model: Whisper) -> None:
+    network, plain = a_pair(model.float(), PlainStream(CPU), int8=True)
+    assert network.cross[0].keys.dtype == torch.int8
+    texts = [[1, 2, 3], [4, 5]]
+    ours, theirs = (n.read(texts, [0, 1], [5, 2], [(2,), (1,)]) for n in (network, plain))
+    assert close(ours, theirs, IN_8_BITS)
+    ours, theirs = (n.step([8, 9], [0, 1], [3, 2], [(5, 1), (2, 1)]) for n in (network, plain))
+    assert close(ours, theirs, IN_8_BITS)
+
+
+def test_a_recorded_step_is_replayed_and_not_recorded_again(model: Whisper) -> None:
+    stream = RecordingStream()
+    network, plain = a_pair(model.float(), stream)
+    for n in (network, plain):
+        n.read([[5, 6, 7]] * 3, [0, 1, 2], [0, 1, 2], [(2,)] * 3)
+    for i in range(5):
+        ours, theirs = (
+            n.step([i, i + 1, i + 2], [0, 1, 2], [3 + i] * 3, [(0, 1), (1, 1), (2, 1)]) for n in (network, plain)
+        )
+        assert close(ours, theirs)
+    assert (stream.n_recorded, stream.n_replayed) == (1, 5)
+
+
+# --- what cannot be recorded -----------------------------------------------------------------------------------------
+
+
+def test_buckets_hold_what_they_are_for() -> None:
+    assert [bucket(n) for n in (1, 2, 3, 5, 16, 17, 33, 128)] == [1, 2, 4, 8, 16, 32, 48, 128]
+
+
+def test_what_cannot_be_recorded_runs_as_it_is_and_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    graphs = Graphs(FullStream(error=RuntimeError("operation not permitted when stream is capturing")))
+    done: list[str] = []
+    with caplog.at_level(logging.WARNING):
+        for name in ("step", "step", "encoder"):
+            graphs.run((name, 4, 0), lambda name=name: done.append(name))  # type: ignore[misc]
+    assert done == ["step", "step", "encoder"]
+    assert len(caplog.records) == 1
+    assert "not permitted" in caplog.text
+
+
+def test_without_memory_for_a_graph_all_are_dropped_and_the_work_is_still_done() -> None:
+    stream = FullStream(most=2)
+    graphs = Graphs(stream)
+    done: list[int] = []
+    for n in (1, 2):
+        graphs.run(("step", n, 0), lambda n=n: done.append(n))  # type: ignore[misc]
+    graphs.run(("step", 4, 0), lambda: done.append(4))
+    assert done[-1] == 4
+    assert graphs.keys == []
+    assert stream.n_forgotten == 1
+
+
+def test_no_window_is_lost_where_no_graph_fits() -> None:
+    """Sizes that do not fit run as they are."""
+    model = twin.a_model()
+    dice = random.Random(1)
+    windows = [Window(f"k{i}", a_sound(i), an_ask(dice), f"flow{i % 3}") for i in range(12)]
+    expected = run(Engine(Runner(model, V, n_rows=8, n_threads=1), twin.SOT), windows)
+    for most in (0, 1, 3):
+        runner = Runner(model, V, n_rows=8, n_threads=1, parts=(FullStream(most=most), PLAIN))
+        found = run(Engine(runner, twin.SOT), windows)
+        assert [a.tokens for a in found if isinstance(a, Decoded)] == [
+            a.tokens for a in expected if isinstance(a, Decoded)
+        ]
+
+
+class FirstFailsRunner(Runner):
+    """A step that finds no memory, once."""
+
+    failed = False
+
+    def decode(self, sequences):  # type: ignore[no-untyped-def]
+        if not self.failed and self.network.graphs.keys:
+            self.failed = True
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+        return super().decode(sequences)
+
+
+def test_a_window_alone_begins_again_in_the_room_that_graphs_took() -> None:
+    stream = RecordingStream()
+    runner = FirstFailsRunner(twin.a_model(), V, n_rows=8, n_threads=1, parts=(stream, PLAIN))
+    (window,) = greedy_windows(1)
+    (answer,) = run(Engine(runner, twin.SOT), [window])
+    assert isinstance(answer, Decoded)
+    assert isinstance(window.ask, Decode)
+    assert list(answer.tokens) == twin.decode(runner.model, features(0), window.ask)[0]
+    assert stream.n_forgotten == 1
+
+
+# --- one step ahead of the host --------------------------------------------------------------------------------------
+
+
+def ahead(stream: Stream) -> Engine:
+    return Engine(Runner(twin.a_model(), V, n_rows=8, n_threads=1, parts=(stream, PLAIN)), twin.SOT, encode_windows=3)
+
+
+def greedy_windows(n: int) -> list[Window]:
+    dice = random.Random(n)
+    return [Window(f"k{i}", a_sound(i), an_ask(dice), f"flow{i % 3}") for i in range(n)]
+
+
+@pytest.mark.parametrize("stream", STREAMS)
+def test_the_tokens_and_their_probabilities_are_those_of_the_plain_network(stream: str) -> None:
+    """30 windows through 8 rows: rows are used again while what was chosen for them is still on its way."""
+    windows = greedy_windows(30)
+    expected = run(Engine(Runner(twin.a_model(), V, n_rows=8, n_threads=1), twin.SOT, encode_windows=3), windows)
+    for ours, theirs in zip(run(ahead(STREAMS[stream](CPU)), windows), expected, strict=True):
+        assert isinstance(ours, Decoded)
+        assert isinstance(theirs, Decoded)
+        assert ours.tokens == theirs.tokens
+        assert ours.logprobs == pytest.approx(theirs.logprobs, abs=1e-4)
+        assert ours.avg_logprob == pytest.approx(theirs.avg_logprob, abs=1e-4)
+        assert ours.no_speech_prob == pytest.approx(theirs.no_speech_prob, abs=1e-5)
+
+
+def test_greedy_rows_never_wait_for_the_device() -> None:
+    stream = WatchedStream()
+    windows = greedy_windows(12)
+    answers = run(ahead(stream), windows)
+    assert stream.n_read > max(len(a.tokens) for a in answers if isinstance(a, Decoded))
+    assert stream.n_waits == 0
+
+
+def test_the_step_too_many_changes_nothing() -> None:
+    """After its end a row's token, place and memory stay as they were, however often it is run."""
+    engine = ahead(PlainStream(CPU))
+    late = engine.runner.late
+    assert late is not None
+    ask = Decode((twin.SOT,), search=Search(max_tokens=4), rules=Rules(suppress=(V.eot,)))
+    sequence = engine.add(Window("k", a_sound(0), ask), Lane.REQUEST)
+    for _ in range(4):
+        engine.step()
+    (row,) = sequence.rows
+    state = (*(late.rows.tokens, late.rows.positions, late.rows.ended), engine.runner.rules.history)
+    before = [t[row].clone() for t in state]
+    assert late.rows.ended[row]
+    (outcome,) = engine.step()
+    assert outcome.answer is not None
+    assert all(torch.equal(a, t[row]) for a, t in zip(before, state, strict=True))
+
+
+def test_whoever_leaves_takes_what_is_on_its_way_along() -> None:
+    """Its row goes to the next window at once, whose tokens must be its own."""
+    engine = ahead(PlainStream(CPU))
+    first, second = greedy_windows(2)
+    leaving = engine.add(first, Lane.REQUEST)
+    engine.step()
+    engine.step()
+    row = leaving.rows
+    engine.withdraw(leaving)
+    coming = engine.add(second, Lane.REQUEST)
+    answers = []
+    while not engine.idle:
+        answers += engine.step()
+        assert coming.rows == row
+    (outcome,) = answers
+    assert isinstance(outcome.answer, Decoded)
+    assert isinstance(second.ask, Decode)
+    assert list(outcome.answer.tokens) == twin.decode(engine.runner.model, features(1), second.ask)[0]
+    engine.check()
