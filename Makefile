@@ -14,11 +14,13 @@ help:
 	@echo "make venv    .venv with everything for work on sottovoce"
 	@echo "make clean   remove what the others made; models stay in the user's cache"
 
-# The second run finds the stamp newer than pyproject.toml and calls no pip: it works without a network
-.venv/.installed: pyproject.toml
+# What an installation is made of. The second run finds the stamp newer and calls no pip: it works without a network
+MADE_OF = pyproject.toml hatch_build.py $(wildcard src/sottovoce/engine/cpp/*.cpp src/sottovoce/engine/cpp/*.h)
+
+.venv/.installed: $(MADE_OF)
 	@scripts/install
 
-.venv/.installed-dev: pyproject.toml
+.venv/.installed-dev: $(MADE_OF)
 	@scripts/install dev
 
 demo: .venv/.installed
