@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import ssl
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -112,7 +111,8 @@ def _file(source: Source, name: str) -> Iterator[_Bytes]:
             return
         with TemporaryFile() as whole:
             try:
-                shutil.copyfileobj(given, whole)
+                while data := given.read(READ_BYTES):
+                    whole.write(data)
                 whole.seek(0)
             except OSError as e:
                 remedy = "set TMPDIR to a folder with room, or pass the recording as a file"
