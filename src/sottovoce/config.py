@@ -35,7 +35,10 @@ class Config:
     compute: str = _setting("auto", "precision: auto, float32, bfloat16 or float16")
     kv: str = _setting("auto", "keys and values of sound on kernels: auto, bfloat16, or int8 in half the memory")
     threads: int = _setting(0, "CPU threads; 0: what OMP_NUM_THREADS says, else as many as this process may use")
-    rows: int = _setting(16, "rows decoded together: windows, times the beam size of each")
+    rows: int = _setting(
+        0, "rows decoded together: windows, times the beam size of each; 0: 16, on CUDA as many as its memory holds"
+    )
+    memory_share: float = _setting(0.9, "share of a CUDA device's free memory that a model may take where rows is 0")
     encode_windows: int = _setting(4, "windows encoded together in one step")
     memory_gb: float = _setting(0.0, "budget of a shared pool: all models together, on each device; 0: no limit")
     idle_s: float = _setting(0.0, "seconds until a shared pool unloads a model that nobody uses; 0: never")
@@ -59,10 +62,14 @@ class Config:
             raise ConfigError(f"device: {self.device!r} was given, cuda:N with a whole N was expected; try cuda:0")
         if len(set(numbers)) < len(numbers):
             raise ConfigError(f"device: {self.device!r} was given, each number once was expected; try cuda:0,1")
-        for name, least in (("threads", 0), ("rows", 1), ("encode_windows", 1), ("memory_gb", 0), ("idle_s", 0)):
+        for name, least in (("threads", 0), ("rows", 0), ("encode_windows", 1), ("memory_gb", 0), ("idle_s", 0)):
             value = getattr(self, name)
             if not value >= least:  # nor what is no number
                 raise ConfigError(f"{name}: {value} was given, {least} or more was expected; leave it out")
+        if not 0 < self.memory_share <= 1:
+            raise ConfigError(
+                f"memory_share: {self.memory_share} was given, more than 0 and at most 1 was expected; try 0.9"
+            )
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str], **given: Any) -> Config:

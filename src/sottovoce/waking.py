@@ -39,13 +39,14 @@ NOT_OF_A_MODEL = ("memory_gb", "idle_s", "preload", "pins", "skip_warm_up", "log
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Found:
-    """A model on this disk, not yet loaded. proves: decode the known clip before it serves."""
+    """A model on this disk, not yet loaded. rows: decoded together. proves: decode the known clip before it serves."""
 
     config: Config
     choice: Choice
     files: hub.Files
     dims: Dims
     tokenizer: Tokenizer
+    rows: int
     proves: bool
 
     @property
@@ -54,7 +55,7 @@ class Found:
 
     @property
     def n_bytes(self) -> int:
-        return memory.n_bytes(self.dims, self.choice.device, self.choice.dtype, self.config.rows, self.config.kv)
+        return memory.n_bytes(self.dims, self.choice.device, self.choice.dtype, self.rows, self.config.kv)
 
     @property
     def devices(self) -> tuple[str, ...]:
@@ -77,13 +78,13 @@ class Found:
         try:
             with one_thread():  # only the engine's own thread has a pool of workers
                 network = weights.load(self.files.path, device=device, dtype=self.choice.dtype, alignment_heads=heads)
-                runner = Runner(network, vocabulary, config.rows, config.threads or n_threads(), config.kv)
+                runner = Runner(network, vocabulary, self.rows, config.threads or n_threads(), config.kv)
             memory.give_back()  # what weights were read and packed through
         except Exception as e:
             if not memory.is_out_of_memory(e):
                 raise
             raise EngineError(
-                f"{self.name} in {self.choice.compute} with {config.rows} rows was asked for, more than {device} has "
+                f"{self.name} in {self.choice.compute} with {self.rows} rows was asked for, more than {device} has "
                 "memory for; pass fewer --rows, a smaller model, or --device cpu"
             ) from e
         return Engine(runner, t.sot, config.encode_windows)
@@ -146,7 +147,11 @@ def hold(
         log.info("computing on %s", choice.reason)
         found = hub.fetch(config.model, config, on_download)
         dims = weights.dims_of(found.path)
-        return Found(config, choice, found, dims, Tokenizer(dims.n_vocab), proves)
+        rows = config.rows or memory.n_rows(
+            *(dims, choice.devices, choice.dtype, config.kv, config.encode_windows),
+            *(config.memory_share, config.memory_gb),
+        )
+        return Found(config, choice, found, dims, Tokenizer(dims.n_vocab), rows, proves)
 
     card = hub.find(config.model)
     defaults = {name: getattr(Config(), name) for name in NOT_OF_A_MODEL}

@@ -32,7 +32,7 @@ def _maybe(name: str, kind: type[int] | type[float], default: float | None, help
 @click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(allow_dash=True))
 @settings("model", "revision", "model_dir", "sources", "offline", "device", "compute")
 @_yes_no("--fp16", True, "False: compute in float32; True: in the best precision of the device (see --compute)")
-@settings("kv", "threads", "rows", "encode_windows")
+@settings("kv", "threads", "rows", "memory_share", "encode_windows")
 # --- what comes out
 @click.option("--output-dir", "-o", default=".", show_default=True, type=click.Path(), help="folder for the files")
 @click.option(

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import logging
+import math
 import sys
+from collections.abc import Sequence as Seq
 
 import torch
 
@@ -12,9 +15,55 @@ from sottovoce.engine.slots import SPARE_SLOTS
 from sottovoce.model import weights
 from sottovoce.model.dims import Dims
 
+log = logging.getLogger(__name__)
+
 OUT_OF_MEMORY = (torch.OutOfMemoryError, MemoryError)
 # how torch's CPU allocator, cuBLAS and cuDNN say it: with a bare RuntimeError
 NO_MEMORY = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
+
+
+DEFAULT_ROWS = 16
+MOST_ROWS = 128  # of those that are found by memory: what more of them would bring was not measured on any device
+ENCODER_PARTS = 16  # of a window's features that the encoder holds at once, at most: 4 in each of its wide layers
+
+
+def rows_that_fit(
+    dims: Dims, dtype: torch.dtype, kv: str, encode_windows: int, free_bytes: float, device: torch.device
+) -> int:
+    """How many rows a device has room for, at least 1. free_bytes: what weights, pools and passes may take."""
+    sounds = encode_windows * dims.n_audio_ctx * dims.n_audio_state * ENCODER_PARTS * dtype.itemsize
+    row = n_bytes(dims, device, dtype, 1, kv) - n_bytes(dims, device, dtype, 0, kv)
+    choices = 3 * dims.n_vocab * torch.float32.itemsize  # logits, and what rules and choice make of them
+    left = free_bytes - n_bytes(dims, device, dtype, 0, kv) - sounds
+    return max(1, min(MOST_ROWS, int(left / (row + choices))))
+
+
+def n_rows(
+    dims: Dims,
+    devices: Seq[torch.device],
+    dtype: torch.dtype,
+    kv: str,
+    encode_windows: int,
+    share: float,
+    most_gb: float,
+) -> int:
+    """Rows for a model that is about to be loaded: by the free memory of the CUDA device that has the least of it.
+
+    share: of it that the model may take. most_gb: a budget besides, 0 for none.
+    """
+    if devices[0].type != "cuda":
+        return DEFAULT_ROWS
+    free = min(_free_bytes(device) for device in devices)
+    room = min(share * free, most_gb * 1e9 or math.inf)
+    found = rows_that_fit(dims, dtype, kv, encode_windows, room, devices[0])
+    log.info("%d rows, of %.1f GB free memory at most %.1f", found, free / 1e9, room / 1e9)
+    return found
+
+
+def _free_bytes(device: torch.device) -> int:
+    """What a device has left, and what torch keeps of it without using it."""
+    free: int = torch.cuda.mem_get_info(device)[0]
+    return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
 
 
 def n_bytes(dims: Dims, device: torch.device, dtype: torch.dtype, n_rows: int, kv: str = "auto") -> int:
@@ -23,9 +72,10 @@ def n_bytes(dims: Dims, device: torch.device, dtype: torch.dtype, n_rows: int, k
     What a step computes with comes on top.
     """
     native = device.type == "cpu" and dtype == torch.bfloat16 and kernels.library() is not None
+    in_8_bits = kv != "bfloat16" if native else kv == "int8" and device.type == "cuda"
     width = 2 * dims.n_text_layer * dims.n_text_state  # keys and values of one position
     sounds, texts = width * dims.n_audio_ctx * (n_rows + SPARE_SLOTS), width * dims.n_text_ctx * n_rows
-    each = 1 + 4 / kernels.HEAD if native and kv != "bfloat16" else dtype.itemsize  # a number, its share of a scale
+    each = 1 + 4 / kernels.HEAD if in_8_bits else dtype.itemsize  # a number, its share of a scale
     return round(sounds * each) + (weights.n_weights(dims) + texts) * dtype.itemsize
 
 
