@@ -92,13 +92,17 @@ def _cpu() -> Finding:
 
 
 def _kernels() -> Finding:
-    name = kernels.name()
-    if name is not None:
-        return Finding("kernels", "ok", f"compiled kernels for {name.upper()}", facts={"instruction_set": name})
-    said, facts = "none for this CPU: torch computes, several times slower", {"instruction_set": None}
+    found = kernels.find()
+    facts = {"instruction_set": found.name, "left_out": list(found.left_out)}
+    remedy = "install a C++ compiler (g++), then sottovoce once more: pip install --force-reinstall --no-deps ."
+    if found.name is not None:
+        said = f"compiled kernels for {found.name.upper()}"
+        if found.left_out:
+            return Finding("kernels", "warn", f"{said}; left out: {'; '.join(found.left_out)}", remedy, facts)
+        return Finding("kernels", "ok", said, facts=facts)
+    said = "; ".join(("none for this CPU: torch computes, several times slower", *found.left_out))
     if sys.platform != "linux" or platform.machine().lower() not in ("x86_64", "amd64"):
         return Finding("kernels", "ok", f"{said}; there are some for x86-64 Linux", facts=facts)
-    remedy = "install a C++ compiler (g++), then sottovoce once more: pip install --force-reinstall --no-deps ."
     return Finding("kernels", "warn", said, remedy, facts)
 
 

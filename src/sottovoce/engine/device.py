@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
 import torch
@@ -94,18 +93,7 @@ def _dtype(device: torch.device) -> tuple[torch.dtype, str]:
 
 def instruction_sets() -> tuple[str, ...]:
     """What this CPU offers of AVX2, AVX512, AVX512_BF16 and AMX, as torch sees it (ONEDNN_MAX_CPU_ISA respected)."""
-    level = torch.backends.cpu.get_cpu_capability()
-    found = []
-    if level in ("AVX2", "AVX512"):
-        found.append("AVX2")
-    if level == "AVX512":
-        found.append("AVX512")
-    cap = os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper()
-    if (torch.cpu._is_avx512_bf16_supported() and cap in ("", "ALL", "DEFAULT")) or "BF16" in cap or "AMX" in cap:
-        found.append("AVX512_BF16")
-    if torch.cpu._is_amx_tile_supported() and (cap in ("", "ALL", "DEFAULT") or "AMX" in cap):
-        found.append("AMX")
-    return tuple(found)
+    return tuple(name.upper() for name in reversed(kernels.instruction_sets()))
 
 
 # --- what is there, for people who look for a fault ------------------------------------------------------------------

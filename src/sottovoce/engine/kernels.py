@@ -1,16 +1,20 @@
 """The compiled CPU kernels (cpp/): which library suits this CPU, its calls, and weights as it reads them.
 
-Without a library for this CPU everything is computed by torch; engine/cache.py is the plain twin.
+Without a library for this CPU everything is computed by torch; engine/plain.py is the plain twin.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
+import hashlib
+import logging
 import mmap
 import os
 import sys
 from ctypes import POINTER, Structure, c_int32, c_int64, c_void_p
+from dataclasses import dataclass
 from functools import cache
 from math import prod
 from pathlib import Path
@@ -18,6 +22,10 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from sottovoce.errors import ConfigError
+
+log = logging.getLogger(__name__)
 
 FOLDER = Path(__file__).parent / "cpp"
 HEAD = 64  # width of an attention head, in every checkpoint; cpp/layers.h
@@ -96,32 +104,67 @@ class Rules(Structure):
     ]
 
 
-@cache
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The kernels for this CPU, loaded. name: their instruction set. left_out: what is there but cannot be used."""
+
+    name: str | None
+    library: ctypes.CDLL | None
+    left_out: tuple[str, ...]
+
+
 def name() -> str | None:
-    """The instruction set of the kernels for this CPU, or None: another machine, or there was no compiler at hand.
-
-    SOTTOVOCE_KERNELS chooses: off, or an instruction set (amx, avx512_bf16, avx512, avx2).
-    """
-    wanted = os.environ.get("SOTTOVOCE_KERNELS", "").lower()
-    for found in (wanted,) if wanted else instruction_sets():
-        if _file(found).is_file() and (found != "amx" or _may_use_tiles()):
-            return found
-    return None
+    """The instruction set of the kernels for this CPU, or None: another machine, or there was no compiler at hand."""
+    return find().name
 
 
-@cache
 def library() -> ctypes.CDLL | None:
     """The kernels that `name` names, loaded."""
-    chosen = name()
-    if chosen is None:
-        return None
-    found = ctypes.CDLL(str(_file(chosen)))
+    return find().library
+
+
+@cache
+def find() -> Found:
+    """The fastest kernels that this CPU can run and that fit this version of sottovoce; logs what does not.
+
+    SOTTOVOCE_KERNELS chooses: off, or one of the instruction sets that this CPU has (amx, avx512_bf16, avx512, avx2).
+    Raises ConfigError if it names another.
+    """
+    wanted, here = os.environ.get("SOTTOVOCE_KERNELS", "").lower(), instruction_sets()
+    if wanted and wanted not in ("off", *here):
+        known = ", ".join(("off", *here))
+        raise ConfigError(
+            f"SOTTOVOCE_KERNELS: {wanted} was given, one of {known} was expected on this CPU; unset it to let "
+            "sottovoce choose"
+        )
+    left_out: list[str] = []
+    for found in () if wanted == "off" else (wanted,) if wanted else here:
+        path = FOLDER / f"kernels_{found}.so"
+        if not path.is_file() or (found == "amx" and not _may_use_tiles()):
+            continue
+        try:
+            return Found(found, _load(path), tuple(left_out))
+        except (OSError, AttributeError) as e:
+            left_out.append(f"{path.name}: {e}")
+            log.warning("kernels are left out: %s: %s; `pip install` sottovoce again to build them anew", path.name, e)
+    return Found(None, None, tuple(left_out))
+
+
+def _load(path: Path) -> ctypes.CDLL:
+    """Raises OSError if it is no library for this machine, or was built from other sources than those beside it."""
+    found = ctypes.CDLL(str(path))
+    built, source = int(found.sv_version()), source_version()
+    if source is not None and built != source:
+        raise OSError(f"it was built from other sources ({built:#x}, not {source:#x})")
     found.sv_decoder_scratch.restype = found.sv_encoder_scratch.restype = c_int64
     return found
 
 
-def _file(name: str) -> Path:
-    return FOLDER / f"kernels_{name}.so"
+def source_version() -> int | None:
+    """A number for the sources of the kernels, as hatch_build.py compiles it in; None where they are not at hand."""
+    paths = sorted(p for p in FOLDER.iterdir() if p.suffix in (".cpp", ".h"))
+    digest = hashlib.sha256(b"".join(p.read_bytes() for p in paths)).digest()
+    return int.from_bytes(digest[:4], "big") >> 1 if paths else None
 
 
 def instruction_sets() -> list[str]:
@@ -159,11 +202,17 @@ def room(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     """Memory in huge pages where the system gives them, zeroed, and touched only when it is first written.
 
     Streams of keys, values and weights come from there twice as fast as from small pages (docs/log.md).
+    Raises MemoryError.
     """
     n_bytes = prod(shape) * dtype.itemsize
     if n_bytes < HUGE_PAGE or not hasattr(mmap, "MADV_HUGEPAGE"):
         return torch.zeros(shape, dtype=dtype)
-    memory = mmap.mmap(-1, n_bytes + HUGE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    try:
+        memory = mmap.mmap(-1, n_bytes + HUGE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except OSError as e:
+        if e.errno != errno.ENOMEM:
+            raise
+        raise MemoryError(f"the system gives no {n_bytes >> 20} MB") from e
     with contextlib.suppress(OSError):  # a kernel without huge pages: small ones will do
         memory.madvise(mmap.MADV_HUGEPAGE)
     start = -ctypes.addressof(ctypes.c_char.from_buffer(memory)) % HUGE_PAGE

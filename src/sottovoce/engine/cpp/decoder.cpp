@@ -73,10 +73,11 @@ struct Scratch {
 static size_t lay_out(const Decoder& d, int n_threads, char* base, Scratch* s) {
     char* at = base;
     size_t lines = MOST_LINES + MORE, C = d.n_state;
+    size_t asked = 2 * MOST_LINES + MORE;  // lines whose logits may be wanted: up to two of each
     s->keys = (d.n_audio + 63) & ~63;
     s->values = (d.n_audio + 31) & ~31;
     s->x = (float*)take(&at, lines * C * 4);
-    s->h = (bf16*)take(&at, lines * C * 2);
+    s->h = (bf16*)take(&at, asked * C * 2);
     s->q = (bf16*)take(&at, lines * C * 2);
     s->heard = (bf16*)take(&at, lines * C * 2);
     s->wide = (bf16*)take(&at, lines * 4 * C * 2);
@@ -344,6 +345,9 @@ int64_t sv_decoder_scratch(const sv::Decoder* d, int32_t n_threads) {
     sv::Scratch s;
     return (int64_t)sv::lay_out(*d, n_threads, nullptr, &s);
 }
+
+// Of the sources that this was built from (hatch_build.py), so that it is never called by code that means others.
+int32_t sv_version() { return SV_VERSION; }
 
 int32_t sv_most_lines() { return sv::MOST_LINES; }
 

@@ -1,6 +1,6 @@
 // Vectors of 16 floats, bfloat16, and the one product everything is made of. Knows no layer.
 //
-// Compiled once per instruction set (build.py): AMX, AVX512_BF16, AVX512, AVX2. What differs stands here and nowhere else.
+// Compiled once per instruction set (hatch_build.py): AMX, AVX512_BF16, AVX512, AVX2. What differs stands here and nowhere else.
 //
 // A matrix B (K x N) that is multiplied from the right is kept packed: pairs of k together, as both AMX and vdpbf16ps
 // read them, and all k of 64 columns after one another, so that a product reads one stream of memory:
