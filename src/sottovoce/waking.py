@@ -15,7 +15,8 @@ from sottovoce.config import Config
 from sottovoce.engine import memory
 from sottovoce.engine.device import Choice, choose
 from sottovoce.engine.engine import Engine
-from sottovoce.engine.pool import Permit, Pool, Submit
+from sottovoce.engine.permit import Permit, Submit
+from sottovoce.engine.pool import Pool
 from sottovoce.engine.rules import Vocabulary
 from sottovoce.engine.runner import Runner
 from sottovoce.errors import EngineError

@@ -6,7 +6,8 @@ import threading
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-from sottovoce.engine.pool import Permit, Pool, Submit
+from sottovoce.engine.permit import Permit, Submit
+from sottovoce.engine.pool import Pool
 from sottovoce.engine.sequence import Outcome, Sequence
 from sottovoce.errors import EngineError
 from sottovoce.types import Answer, Decode, Decoded, Lane, Sound, Window

@@ -10,7 +10,8 @@ from contextlib import suppress
 
 import pytest
 
-from sottovoce.engine.pool import Permit, Pool
+from sottovoce.engine.permit import Permit
+from sottovoce.engine.pool import Pool
 from sottovoce.errors import BusyError, EngineError, ModelError
 
 from .dolls import Clock, Doll, Fake, a_window, hold, place

@@ -5,7 +5,9 @@ A model that runs on several devices has an engine, and so a thread, on each.
 
 from __future__ import annotations
 
+import atexit
 import logging
+import os
 import threading
 from collections import deque
 from concurrent.futures import Future
@@ -32,11 +34,35 @@ class Steps(Protocol):
     def check(self) -> None: ...
 
 
+class Birthplace:
+    """The process in which something with threads was made. A fork has the thing and none of its threads."""
+
+    def __init__(self) -> None:
+        self._process = os.getpid()
+
+    @property
+    def left(self) -> bool:
+        """Whether this is another process: there nothing can be asked for, closed or waited for, nor any lock taken."""
+        return os.getpid() != self._process
+
+    def check(self) -> None:
+        """Raise EngineError if this is another process."""
+        if self.left:
+            raise EngineError(
+                "it was made before a fork, and its engine is in the parent; make a new Whisper in this process"
+            )
+
+
 class Loop:
-    """Runs one engine on a thread of its own. Every future ends in an answer or a named error, also on shutdown."""
+    """Runs one engine on a thread of its own. Every future ends in an answer or a named error, also on shutdown.
+
+    At the end of the process a loop that is still open is closed before Python stops its threads: one that is stopped
+    inside torch or a kernel ends the process with SIGABRT.
+    """
 
     def __init__(self, engine: Steps, name: str = "sottovoce-engine") -> None:
         self.engine = engine
+        self._birthplace = Birthplace()
         self._wake = threading.Condition()
         self._inbox: deque[tuple[Window, Lane, Future[Answer]]] = deque()
         self._futures: dict[Sequence, Future[Answer]] = {}
@@ -44,12 +70,15 @@ class Loop:
         self._ended = "the engine is closed"
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
+        # runs after the threads that the process waits for, and before what was registered earlier, as torch has
+        atexit.register(self.close)
 
     def submit(self, window: Window, lane: Lane = Lane.REQUEST) -> Future[Answer]:
         """Queue a window. `future.cancel()` withdraws it: its slot is free at the next step.
 
-        Raises OptionError if the engine could never decode it, EngineError if the loop is closed.
+        Raises OptionError if the engine could never decode it, EngineError if the loop is closed or in another process.
         """
+        self._birthplace.check()
         future: Future[Answer] = Future()
         with self._wake:
             if self._closing:
@@ -66,9 +95,12 @@ class Loop:
 
     def close(self) -> None:
         """Stop after the current step; whoever still waits is answered with an EngineError. Idempotent."""
+        if self._birthplace.left:
+            return
         with self._wake:
             self._closing = True
             self._wake.notify()
+        atexit.unregister(self.close)
         if threading.current_thread() is not self._thread:
             self._thread.join()
             vars(self).pop("engine", None)  # weights and pools are given back
@@ -140,6 +172,7 @@ class Loops:
 
     def __init__(self) -> None:
         self._loops: list[Loop] = []
+        self._birthplace = Birthplace()
         self._lock = threading.Lock()
         self._spread = Spread()
 
@@ -159,6 +192,7 @@ class Loops:
 
     def submit(self, window: Window, lane: Lane = Lane.REQUEST) -> Future[Answer]:
         """As Loop.submit. A device that has died gets no window while another lives."""
+        self._birthplace.check()
         if len(self._loops) == 1:
             return self._loops[0].submit(window, lane)
         alive = [i for i, loop in enumerate(self._loops) if loop.alive] or [0]

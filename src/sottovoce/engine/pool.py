@@ -8,138 +8,22 @@ One load however many ask; one budget of memory for all; who was not held for lo
 
 from __future__ import annotations
 
-import itertools
+import atexit
 import logging
 import threading
 import time
 from collections.abc import Callable, Hashable
-from concurrent.futures import Future
-from contextlib import suppress
-from typing import Generic, Protocol, TypeVar
+from typing import Generic
 
-from sottovoce.engine.loop import Loops, Steps
+from sottovoce.engine.loop import Birthplace
+from sottovoce.engine.permit import CLOSED, Awake, Entry, M, Permit
 from sottovoce.errors import BusyError, EngineError
-from sottovoce.types import Answer, Lane, Window
 
 log = logging.getLogger(__name__)
-
-Submit = Callable[[Window], "Future[Answer]"]
-CLOSED = "the pool is closed; make a new one"
-
-
-class Sleeper(Protocol):
-    """A model that can be woken. n_bytes: what it takes on each of its devices. pinned: once awake, it stays so."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def n_bytes(self) -> int: ...
-    @property
-    def devices(self) -> tuple[str, ...]: ...
-    @property
-    def pinned(self) -> bool: ...
-    def build(self, device: str) -> Steps:
-        """The engine on a device."""
-        ...
-
-    def prove(self, submit: Submit) -> None:
-        """Decode something known. Raises EngineError if the words are wrong."""
-        ...
-
-    def put_away(self) -> None:
-        """Its engines are closed: give their memory back to the system."""
-        ...
-
-
-M = TypeVar("M", bound=Sleeper)
-
-
-class Awake(Generic[M]):
-    """A model with its loops, each of which has been proven. Raises what building and proving raise."""
-
-    def __init__(self, model: M) -> None:
-        self.model = model
-        self.loops = Loops()
-        self._numbers = itertools.count()
-        try:
-            for device in model.devices:
-                model.prove(self.loops.start(model.build(device), f"sottovoce-{model.name}-{device}").submit)
-        except BaseException:
-            self.loops.close()
-            raise
-
-    def mint(self) -> str:
-        """A key that no other window of this model has."""
-        return str(next(self._numbers))
-
-
-class _Entry(Generic[M]):
-    """A model's place in the pool, from the first who asks to when its memory is given back.
-
-    n_held: permits, and those who wait for one. model: None until it is found; then its room is reserved.
-    """
-
-    def __init__(self, key: Hashable) -> None:
-        self.key = key
-        self.load: Future[Awake[M]] = Future()
-        self.model: M | None = None
-        self.awake: Awake[M] | None = None
-        self.n_held = 0
-        self.last_used_s = 0.0
-        self.leaving = False
-
-    @property
-    def idle(self) -> bool:
-        """Whether it may be put to sleep."""
-        return self.awake is not None and not (self.leaving or self.n_held or self.awake.model.pinned)
-
-    def bytes_on(self, device: str) -> int:
-        return self.model.n_bytes if self.model is not None and device in self.model.devices else 0
 
 
 class _InterruptedError(EngineError):
     """Whoever loaded was interrupted (Ctrl-C): another one who waits loads."""
-
-
-class Permit(Generic[M]):
-    """The right to use a model: it stays awake until the permit is given back."""
-
-    def __init__(self, entry: _Entry[M], give_back: Callable[[_Entry[M]], None]) -> None:
-        assert entry.awake is not None, "a permit is for a model that is awake"
-        self.model: M = entry.awake.model
-        self._held: list[_Entry[M]] = [entry]
-        self._give_back = give_back
-
-    @property
-    def engines(self) -> list[Steps]:
-        """The engines, one a device. Raises EngineError if the model is not held any more."""
-        return self._awake().loops.engines
-
-    def submit(self, window: Window, lane: Lane = Lane.REQUEST) -> Future[Answer]:
-        """As Loop.submit, on the device with the least to do. Raises EngineError if the model is not held any more."""
-        return self._awake().loops.submit(window, lane)
-
-    def mint(self) -> str:
-        """A key that no other window of this model has."""
-        return self._awake().mint()
-
-    def release(self) -> None:
-        """Give the permit back. Idempotent, from any thread."""
-        with suppress(IndexError):  # of two who give it back at once, one finds it
-            self._give_back(self._held.pop())
-
-    def __enter__(self) -> Permit[M]:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.release()
-
-    def _awake(self) -> Awake[M]:
-        held = self._held[:]
-        awake = held[0].awake if held else None
-        if awake is None:
-            raise EngineError("the engine is closed; make a new Whisper to decode on")
-        return awake
 
 
 class Pool(Generic[M]):
@@ -157,8 +41,9 @@ class Pool(Generic[M]):
         self._budget_bytes = budget_bytes
         self._idle_s = idle_s
         self._clock = clock
-        self._entries: dict[Hashable, _Entry[M]] = {}
-        self._dead: list[_Entry[M]] = []  # held by somebody, but all of their loops have died; another has their key
+        self._birthplace = Birthplace()
+        self._entries: dict[Hashable, Entry[M]] = {}
+        self._dead: list[Entry[M]] = []  # held by somebody, but all of their loops have died; another has their key
         self._closed = False
         # its lock may be taken again by the same thread: permits are given back wherever garbage is collected
         self._changed = threading.Condition()
@@ -166,6 +51,7 @@ class Pool(Generic[M]):
         if idle_s:
             self._keeper = threading.Thread(target=self._keep, name="sottovoce-pool", daemon=True)
             self._keeper.start()
+            atexit.register(self.close)  # as in Loop: it may be giving memory back
 
     # --- hold -------------------------------------------------------------------------------------------------------
 
@@ -174,9 +60,10 @@ class Pool(Generic[M]):
 
         timeout_s: how long to wait for room while models that are held fill the budget. A load is waited for however
         long it takes; who waits for it shares its error, and the next who asks tries again.
-        Raises BusyError if no room came free, EngineError if the model does not fit at all or the pool is closed, and
-        what `find` and the model raise.
+        Raises BusyError if no room came free, EngineError if the model does not fit at all or the pool is closed or of
+        another process, and what `find` and the model raise.
         """
+        self._birthplace.check()
         deadline_s = self._clock() + timeout_s
         while True:
             entry, mine = self._enter(key)
@@ -197,29 +84,29 @@ class Pool(Generic[M]):
             finally:
                 del entry  # its future may hold the error that is on its way, and that error this frame
 
-    def _enter(self, key: Hashable) -> tuple[_Entry[M], bool]:
+    def _enter(self, key: Hashable) -> tuple[Entry[M], bool]:
         """(the entry of a key, whether the caller is to load it); the caller counts as one who holds it."""
-        with self._changed:
-            while True:
+        while True:
+            with self._changed:
                 if self._closed:
                     raise EngineError(CLOSED)
                 entry = self._entries.get(key)
                 if entry is not None and entry.leaving:
                     self._changed.wait()
                     continue
-                if entry is not None and entry.awake is not None and not entry.awake.loops.alive:
-                    log.warning("%s: its loops have died; it is loaded again", entry.awake.model.name)
-                    self._dead.append(self._entries.pop(key))
-                    if not entry.n_held:
-                        entry.leaving = True
-                        self._put_to_sleep(entry)
-                    entry = None
-                mine = entry is None
-                entry = entry or self._entries.setdefault(key, _Entry(key))
-                entry.n_held += 1
-                return entry, mine
+                if entry is None or entry.awake is None or entry.awake.loops.alive:
+                    mine = entry is None
+                    entry = entry or self._entries.setdefault(key, Entry(key))
+                    entry.n_held += 1
+                    return entry, mine
+                log.warning("%s: its loops have died; it is loaded again", entry.awake.model.name)
+                self._dead.append(self._entries.pop(key))
+                if entry.n_held:
+                    continue
+                entry.leaving = True
+            self._put_to_sleep(entry)
 
-    def _wake(self, entry: _Entry[M], find: Callable[[], M], deadline_s: float) -> None:
+    def _wake(self, entry: Entry[M], find: Callable[[], M], deadline_s: float) -> None:
         """Load; the entry's future has the result or the error, and so has everybody who waits for it."""
         start_s = self._clock()
         try:
@@ -237,7 +124,7 @@ class Pool(Generic[M]):
         finally:
             del entry  # as in hold
 
-    def _make_room(self, entry: _Entry[M], model: M, deadline_s: float) -> None:
+    def _make_room(self, entry: Entry[M], model: M, deadline_s: float) -> None:
         """Reserve what the model takes; models that nobody holds are put to sleep for it, the longest unused first.
 
         Raises BusyError if those that are held leave no room until the deadline.
@@ -272,7 +159,7 @@ class Pool(Generic[M]):
             log.info("%s makes room for %s", idle[0].key, model.name)
             self._put_to_sleep(idle[0])
 
-    def _woken(self, entry: _Entry[M], awake: Awake[M], start_s: float) -> None:
+    def _woken(self, entry: Entry[M], awake: Awake[M], start_s: float) -> None:
         with self._changed:
             late = self._closed
             if not late:
@@ -285,8 +172,10 @@ class Pool(Generic[M]):
         model, took_s = awake.model, self._clock() - start_s
         log.info("%s is awake on %s after %.1f s", model.name, ", ".join(model.devices), took_s)
 
-    def _leave(self, entry: _Entry[M]) -> None:
+    def _leave(self, entry: Entry[M]) -> None:
         """One who held or waited has gone."""
+        if self._birthplace.left:
+            return
         with self._changed:
             entry.n_held -= 1
             entry.last_used_s = self._clock()
@@ -315,7 +204,12 @@ class Pool(Generic[M]):
         return min((left for left in left_s.values() if left > 0), default=None)
 
     def close(self) -> None:
-        """Put every model to sleep, held or not; who waits for a model or a window gets an EngineError. Idempotent."""
+        """Put every model to sleep, held or not; who waits for a model or a window gets an EngineError. Idempotent.
+
+        In a fork of the process nothing is done: there is nothing of its own to close.
+        """
+        if self._birthplace.left:
+            return
         with self._changed:
             self._closed = True
             entries = [e for e in self._all() if not e.leaving]
@@ -329,6 +223,7 @@ class Pool(Generic[M]):
                 self._put_to_sleep(entry)
         if self._keeper is not None and self._keeper is not threading.current_thread():
             self._keeper.join()
+            atexit.unregister(self.close)
 
     def __enter__(self) -> Pool[M]:
         return self
@@ -356,29 +251,43 @@ class Pool(Generic[M]):
                 used = sum(e.bytes_on(device) for e in self._all())
                 assert self._budget_bytes is None or used <= self._budget_bytes, f"{used} bytes in use on {device}"
 
-    def _all(self) -> list[_Entry[M]]:
+    def _all(self) -> list[Entry[M]]:
         return [*self._entries.values(), *self._dead]
 
-    def _fits(self, model: M, beside: list[_Entry[M]]) -> bool:
+    def _fits(self, model: M, beside: list[Entry[M]]) -> bool:
         if self._budget_bytes is None:
             return True
         return all(
             model.n_bytes + sum(e.bytes_on(device) for e in beside) <= self._budget_bytes for device in model.devices
         )
 
-    def _put_to_sleep(self, entry: _Entry[M]) -> None:
-        """Close its loops and give its memory back; only then is its room free. Who calls has marked it as leaving."""
+    def _put_to_sleep(self, entry: Entry[M]) -> None:
+        """Close its loops and give its memory back; only then is its room free. Who calls has marked it as leaving.
+
+        Not under the lock: a loop that ends answers those who wait, and they may give permits back on its thread.
+        What fails is logged, and the room is free all the same: who loads next finds out what the device still has.
+        """
         awake = entry.awake
         assert awake is not None, "who sleeps is not put to sleep"
-        awake.loops.close()
         model = awake.model
-        entry.awake = awake = None
-        model.put_away()
-        with self._changed:
-            self._forget(entry)
+        try:
+            self._try(model.name, "its loops were not closed", awake.loops.close)
+            entry.awake = awake = None
+            self._try(model.name, "its memory was not given back", model.put_away)
+        finally:
+            entry.awake = None
+            with self._changed:
+                self._forget(entry)
         log.info("%s sleeps", model.name)
 
-    def _forget(self, entry: _Entry[M]) -> None:
+    @staticmethod
+    def _try(name: str, otherwise: str, do: Callable[[], None]) -> None:
+        try:
+            do()
+        except Exception:
+            log.exception("%s: %s", name, otherwise)
+
+    def _forget(self, entry: Entry[M]) -> None:
         if self._entries.get(entry.key) is entry:
             del self._entries[entry.key]
         elif entry in self._dead:
@@ -388,7 +297,11 @@ class Pool(Generic[M]):
     def _keep(self) -> None:
         """The keeper's thread: sweep, and sleep until somebody's time may come."""
         while True:
-            left_s = self.sweep()
+            left_s = None
+            try:
+                left_s = self.sweep()
+            except Exception:
+                log.exception("nobody was put to sleep; trying again later")
             with self._changed:
                 if self._closed:
                     return
