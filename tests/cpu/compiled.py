@@ -38,7 +38,7 @@ def variants() -> list[tuple[Any, dict[str, str], dict[str, Any]]]:
     choose = triton_choose._choose
     types = dict.fromkeys(choose.arg_names, "*i64") | {"logits": "*fp32", "logprobs": "*fp32"}
     types |= dict.fromkeys(("table", "timestamps", "last_is_time", "before_is_time", "ended"), "*u8")
-    types |= dict.fromkeys(("n_vocab", "eot", "time_begin", "no_timestamps", "n_history"), "i32")
+    types |= dict.fromkeys(("stride", "n_vocab", "eot", "time_begin", "no_timestamps", "n_history"), "i32")
     for k, feeds in ((1, True), (6, False)):
         found.append((choose, types, {"K": k, "FEEDS": feeds, "BLOCK": triton_choose.BLOCK}))
     sizes = dict.fromkeys(("n_heads", "n_lines", "n_positions"), "i32")

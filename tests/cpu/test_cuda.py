@@ -11,6 +11,7 @@ import random
 import pytest
 import torch
 
+from sottovoce.engine import cuda
 from sottovoce.engine.cuda import CudaNetwork
 from sottovoce.engine.engine import Engine
 from sottovoce.engine.fused import PLAIN
@@ -73,6 +74,14 @@ def test_prompts_and_steps_of_any_number_of_rows(twins: Twins, n: int) -> None:
         tokens, positions = [i + 7 * row for row in rows], [len(t) + i for t in texts]
         ours, theirs = (network.step(tokens, rows, positions, groups) for network in twins)
         assert close(ours, theirs)
+
+
+def test_more_prompts_than_are_read_together(twins: Twins, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda, "READ_TOGETHER", 3)
+    texts = [[i, i + 1, *range(i % 4)] for i in range(8)]
+    rows, slots, wanted = range(8), [i % N_SLOTS for i in range(8)], [(0, 1)] * 8
+    ours, theirs = (network.read(texts, rows, slots, wanted) for network in twins)
+    assert close(ours, theirs)
 
 
 def test_rows_and_slots_in_any_order(twins: Twins) -> None:

@@ -122,7 +122,7 @@ def batch(sounds: Sequence[Sound], n_mels: int, device: torch.device | str) -> t
     for i, sound in enumerate(sounds):
         if sound.mel is not None:
             mel = torch.from_numpy(np.ascontiguousarray(sound.mel[:, : sound.n_frames], np.float32))
-            out[i, :, : mel.shape[1]] = mel.to(device)
+            out[i, :, : mel.shape[1]] = _given(mel, device)
     longest = max((sounds[i].n_frames for i in heard), default=0)
     if not longest:
         return out
@@ -131,8 +131,8 @@ def batch(sounds: Sequence[Sound], n_mels: int, device: torch.device | str) -> t
         samples, n = sounds[i].samples, sounds[i].n_frames
         assert samples is not None and samples.size == n * HOP + MARGIN, f"a Sound of {n} frames holds no such samples"
         row[: samples.size] = samples
-    peaks = torch.tensor([sounds[i].peak for i in heard], dtype=torch.float32, device=device)  # (W,)
-    logs = _normalise(_power(torch.from_numpy(stack).to(device), n_mels), peaks[:, None, None])  # (W, M, F)
+    peaks = _given(torch.tensor([sounds[i].peak for i in heard], dtype=torch.float32), device)  # (W,)
+    logs = _normalise(_power(_given(torch.from_numpy(stack), device), n_mels), peaks[:, None, None])  # (W, M, F)
     for log, i in zip(logs, heard, strict=True):
         n = sounds[i].n_frames
         out[i, :, :n] = log[:, :n]
@@ -163,6 +163,13 @@ def log_mel(
     seen = torch.cat((mirrored, tail), dim=-1)[..., : n_frames * HOP + MARGIN]
     power = _power(seen, n_mels)
     return _normalise(power, power.max().clamp(min=FLOOR).log10())
+
+
+def _given(tensor: torch.Tensor, device: torch.device | str) -> torch.Tensor:
+    """The host's tensor on a device. A copy to CUDA from pageable memory would wait for all that it still has to do."""
+    if torch.device(device).type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 def _power(samples: torch.Tensor, n_mels: int) -> torch.Tensor:

@@ -23,6 +23,7 @@ from sottovoce.engine.stream import Stream
 from sottovoce.model.whisper import DecoderBlock, Whisper
 
 LENGTHS = (32, 64, 128, 256)  # buckets of text length, where attention cannot follow each line's own
+READ_TOGETHER = 16  # texts: the keys and values of their sounds are gathered for them, layer by layer
 EXACT_WINDOWS = 8  # up to so many windows are encoded together without filling up: one costs as much as many steps
 
 
@@ -126,6 +127,11 @@ class CudaNetwork:
     # --- whole texts ------------------------------------------------------------------------------------------------
 
     def read(self, texts: Seq[Seq[int]], rows: Seq[int], slots: Seq[int], wanted: Seq[Seq[int]]) -> Tensor:
+        parts = [slice(i, i + READ_TOGETHER) for i in range(0, len(texts), READ_TOGETHER)]
+        found = [self._read(texts[p], rows[p], slots[p], wanted[p]) for p in parts]
+        return found[0] if len(found) == 1 else torch.cat(found)
+
+    def _read(self, texts: Seq[Seq[int]], rows: Seq[int], slots: Seq[int], wanted: Seq[Seq[int]]) -> Tensor:
         longest = max(len(text) for text in texts)
         padded = np.zeros((len(texts), longest), np.int64)
         for line, text in zip(padded, texts, strict=True):

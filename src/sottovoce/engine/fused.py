@@ -10,7 +10,7 @@ import torch
 from sottovoce.engine import choices
 from sottovoce.engine.align import Jumps, jumps
 from sottovoce.engine.choices import Best
-from sottovoce.engine.indirect import Attend, GatherAttend
+from sottovoce.engine.indirect import Attend, GatherAttend, Kept
 
 log = logging.getLogger(__name__)
 
@@ -35,10 +35,25 @@ def fused(device: torch.device) -> Fused:
         log.info("%s is too old for Triton's kernels; torch computes attention of steps, rules and word times", device)
         return PLAIN
     try:
-        return kernels()
-    except ImportError as e:
-        log.warning("Triton is missing (%s); torch computes attention of steps, rules and word times, slower", e)
+        found = kernels()
+        _try(found, device)
+    except Exception as e:  # of Triton, of the compilers that it calls, of the driver: nothing here is necessary
+        log.warning(
+            "Triton's kernels do not run (%s: %s); torch computes attention of steps, rules and word times, slower",
+            *(type(e).__name__, e),
+        )
         return PLAIN
+    log.info("attention of steps, rules and word times are computed by Triton's kernels")
+    return found
+
+
+def _try(found: Fused, device: torch.device) -> None:
+    """Compile and run one: Triton needs a C compiler besides itself."""
+    kept = Kept.empty(1, 1, 16, 16, device, torch.float32, False)
+    here = torch.zeros(1, dtype=torch.int64, device=device)
+    with torch.cuda.device(device):
+        found.attend(torch.zeros(1, 1, 16, device=device), kept, here, None, 16)
+        torch.cuda.synchronize(device)
 
 
 def kernels() -> Fused:

@@ -76,6 +76,8 @@ class CudaStream:
         index = torch.cuda.current_device() if device.index is None else device.index
         self.device = torch.device("cuda", index)
         self._pool = torch.cuda.graph_pool_handle()
+        # one for all that is recorded: libraries keep a workspace for each stream that they have seen
+        self._aside = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
 
     def begin(self) -> None:
         torch.cuda.set_device(self.device)
@@ -99,8 +101,7 @@ class CudaStream:
 
     def record(self, work: Work) -> Work:
         with torch.cuda.device(self.device):
-            here = torch.cuda.current_stream(self.device)
-            aside = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
+            here, aside = torch.cuda.current_stream(self.device), self._aside
             aside.wait_stream(here)
             with torch.cuda.stream(aside):
                 work()  # libraries find their handles and workspaces, Triton compiles: none of that can be recorded

@@ -96,7 +96,7 @@ def _next(line, bounds, value, token, must, n_vocab, no_timestamps, time_begin, 
 @triton.jit
 def _choose(
     logits, lines, rows, table, always, first, max_initial, n_sampled, last_time, timestamps, last_is_time,
-    before_is_time, history, state_tokens, positions, left, ended, tokens, logprobs, n_vocab, eot, time_begin,
+    before_is_time, history, state_tokens, positions, left, ended, tokens, logprobs, stride, n_vocab, eot, time_begin,
     no_timestamps, n_history, K: tl.constexpr, FEEDS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     program = tl.program_id(0)
@@ -104,7 +104,7 @@ def _choose(
     n, last, before = tl.load(n_sampled + row), tl.load(last_is_time + row) != 0, tl.load(before_is_time + row) != 0
     fresh = n == 0
     mask = table + tl.where(fresh, tl.load(first + row), tl.load(always + row)) * n_vocab
-    line = (logits + tl.load(lines + program) * n_vocab, mask)
+    line = (logits + tl.load(lines + program) * stride, mask)
     rules = (max_initial, last_time, timestamps)
     bounds = _bounds(rules, row, fresh, last & (before == 0), last & before, n_vocab, eot, time_begin)
 
@@ -167,7 +167,7 @@ def best_(
         *(logits, lines, rows),
         *(_bytes(state[name]) for name in STATE),
         *(rules.history, *(_bytes(t) for t in fed), tokens, logprobs),
-        *(n_vocab, v.eot, v.timestamp_begin, v.no_timestamps, rules.history.shape[1]),
+        *(logits.stride(0), n_vocab, v.eot, v.timestamp_begin, v.no_timestamps, rules.history.shape[1]),
         K=k, FEEDS=feeds is not None, BLOCK=BLOCK, num_warps=WARPS,
     )  # fmt: skip
     return tokens, logprobs

@@ -44,8 +44,8 @@ class LayerNorm(nn.LayerNorm):
     """Computed in float32 whatever the model's precision, as the checkpoints were trained."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.dtype == torch.float32 or x.device.type == "cpu":
-            # torch's CPU kernel accumulates low precision in float32 by itself
+        if x.dtype == torch.float32 or x.device.type in ("cpu", "cuda"):
+            # torch's kernels there accumulate low precision in float32 by themselves
             return super().forward(x)
         weight, bias = self.weight.float(), self.bias.float()
         return F.layer_norm(x.float(), self.normalized_shape, weight, bias, self.eps).to(x.dtype)
