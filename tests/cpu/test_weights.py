@@ -187,6 +187,21 @@ def test_given_alignment_heads_win(model: Whisper, tmp_path: Path) -> None:
         weights.load(path, alignment_heads=[(2, 0)])
 
 
+@pytest.mark.parametrize("write", [as_safetensors, as_ctranslate2])
+def test_heads_of_a_file_that_lie_outside_its_decoder_are_left_out(
+    model: Whisper, write: Writer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Distilled checkpoints often keep the heads of their teacher, which had more layers: none could be loaded."""
+    path = write(model, tmp_path)
+    for file in path.glob("*config.json"):
+        content = json.loads(file.read_text())
+        if "alignment_heads" in content:
+            file.write_text(json.dumps({**content, "alignment_heads": [[1, 0], [25, 6]]}))
+    assert weights.load(path).alignment_heads == Whisper(DIMS).alignment_heads
+    assert "(25, 6)" in caplog.text and "upper half" in caplog.text
+    assert weights.load(path, alignment_heads=[(1, 3)]).alignment_heads == ((1, 3),)
+
+
 # --- what is damaged ------------------------------------------------------------------------------------------------
 
 

@@ -94,12 +94,12 @@ class Mapped:
             self._map.madvise(mmap.MADV_DONTNEED)
 
 
-def check_heads(heads: Heads, dims: Dims, source: str) -> Heads:
-    """The same pairs. Raises ModelError if one of them lies outside the decoder."""
+def misfit(heads: Heads, dims: Dims) -> str | None:
+    """What is wrong with alignment heads: the first that lies outside the decoder, and what would fit; or None."""
     for i_layer, i_head in heads:
         if not (0 <= i_layer < dims.n_text_layer and 0 <= i_head < dims.n_text_head):
-            raise ModelError(
-                f"{source}: alignment head ({i_layer}, {i_head}) was given, a layer below {dims.n_text_layer} and a "
-                f"head below {dims.n_text_head} were expected; leave them out to use the decoder's upper half"
+            return (
+                f"alignment head ({i_layer}, {i_head}) was given, a layer below {dims.n_text_layer} and a head below "
+                f"{dims.n_text_head} were expected"
             )
-    return heads
+    return None

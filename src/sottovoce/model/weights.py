@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,13 @@ from sottovoce.model.export import export_pt, export_safetensors
 from sottovoce.model.forms import INDEX, file_of, form_of, weights_of
 from sottovoce.model.ggml import open_ggml
 from sottovoce.model.pt import open_pt, read_torch
-from sottovoce.model.stored import Stored, check_heads, damaged
+from sottovoce.model.stored import Heads, Stored, damaged, misfit
 from sottovoce.model.transformers import CONFIG, open_transformers
 from sottovoce.model.whisper import Whisper, sinusoids
 
 __all__ = ["dims_of", "export_pt", "export_safetensors", "load", "n_weights"]
+
+log = logging.getLogger(__name__)
 
 POSITIONS = "encoder.positional_embedding"  # fixed, so that some files leave it out
 PIECE = 1 << 20  # numbers that are looked at together
@@ -37,17 +40,19 @@ def load(
 ) -> Whisper:
     """The network with the weights of a file or folder, for inference.
 
-    alignment_heads: (layer, head) pairs; None: the file's own, else every head of the decoder's upper half.
+    alignment_heads: (layer, head) pairs; None: the file's own if they fit, else every head of the decoder's upper half.
     Tensors are read one by one, so that memory holds one copy of the model and one tensor.
     Raises ModelError if the form is unknown, if a tensor is missing, unexpected, of another shape or not finite,
-    or if the file ends early.
+    if the file ends early, or if heads that are given lie outside the decoder.
     """
     stored = _open(path)
     model = _empty(stored.dims, path)
     _fill(model, stored, path, torch.device(device), dtype)
-    heads = stored.heads if alignment_heads is None else tuple((i, j) for i, j in alignment_heads)
+    heads = _heads_of(stored, path) if alignment_heads is None else tuple((i, j) for i, j in alignment_heads)
     if heads is not None:
-        model.alignment_heads = check_heads(heads, stored.dims, str(path))
+        if why := misfit(heads, stored.dims):
+            raise ModelError(f"{path}: {why}; leave them out to use the file's own, or the decoder's upper half")
+        model.alignment_heads = heads
     return model.requires_grad_(False).eval()
 
 
@@ -107,6 +112,15 @@ class _NoRandom(TorchFunctionMode):
         if func in (nn.init.normal_, nn.init.uniform_, nn.init.kaiming_uniform_):
             return args[0] if args else given["tensor"]
         return func(*args, **given)
+
+
+def _heads_of(stored: Stored, path: Path) -> Heads | None:
+    """The file's own, if they fit: distilled checkpoints often keep those of a teacher with more layers."""
+    why = misfit(stored.heads, stored.dims) if stored.heads else None
+    if why is None:
+        return stored.heads
+    log.warning("%s: in its configuration, %s; times of words come from the decoder's upper half instead", path, why)
+    return None
 
 
 def _fill(model: Whisper, stored: Stored, path: Path, device: torch.device, dtype: torch.dtype) -> None:
