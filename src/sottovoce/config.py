@@ -10,6 +10,7 @@ from sottovoce.errors import ConfigError
 
 KVS = ("auto", "bfloat16", "int8")
 ENV_PREFIX = "SOTTOVOCE_"
+MOST = 1e9  # of any number: 30 years, an exabyte
 COMPUTES = ("auto", "float32", "bfloat16", "float16")
 # Read by engine/kernels.py and hatch_build.py, before there is a Config
 ELSEWHERE = ("SOTTOVOCE_KERNELS", "SOTTOVOCE_NO_KERNELS")
@@ -64,8 +65,9 @@ class Config:
             raise ConfigError(f"device: {self.device!r} was given, each number once was expected; try cuda:0,1")
         for name, least in (("threads", 0), ("rows", 0), ("encode_windows", 1), ("memory_gb", 0), ("idle_s", 0)):
             value = getattr(self, name)
-            if not value >= least:  # nor what is no number
-                raise ConfigError(f"{name}: {value} was given, {least} or more was expected; leave it out")
+            if not least <= value <= MOST:  # nor what is no number
+                remedy = "0, its default, sets no limit" if name in ("memory_gb", "idle_s") else "leave it out"
+                raise ConfigError(f"{name}: {value} was given, {least} to {MOST:.0f} was expected; {remedy}")
         if not 0 < self.memory_share <= 1:
             raise ConfigError(
                 f"memory_share: {self.memory_share} was given, more than 0 and at most 1 was expected; try 0.9"

@@ -24,6 +24,10 @@ def test_variables_are_read_by_the_kind_of_their_field() -> None:
         ("SOTTOVOCE_MEMORY_GB", "much"),
         ("SOTTOVOCE_MEMORY_GB", "-1"),
         ("SOTTOVOCE_MEMORY_GB", "nan"),
+        ("SOTTOVOCE_MEMORY_GB", "inf"),
+        ("SOTTOVOCE_MEMORY_GB", "1e300"),
+        ("SOTTOVOCE_IDLE_S", "inf"),
+        ("SOTTOVOCE_IDLE_S", "1e10"),
         ("SOTTOVOCE_IDLE_S", "-0.5"),
         ("SOTTOVOCE_ROWS", "1.5"),
         ("SOTTOVOCE_MEMORY", "1"),
@@ -32,6 +36,13 @@ def test_variables_are_read_by_the_kind_of_their_field() -> None:
 def test_what_cannot_be_honoured_is_refused(variable: str, text: str) -> None:
     with pytest.raises(ConfigError, match=r"was given|was set"):
         Config.from_env({variable: text})
+
+
+@pytest.mark.parametrize("name", ["memory_gb", "idle_s"])
+def test_who_wants_no_limit_is_told_how(name: str) -> None:
+    """Infinity passed, and then opening a pool failed, or its thread died without a word."""
+    with pytest.raises(ConfigError, match=f"{name}: inf was given, .*0, its default, sets no limit"):
+        Config(**{name: float("inf")})
 
 
 def test_variables_that_choose_kernels_are_not_taken_for_wrong_settings() -> None:

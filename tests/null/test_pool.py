@@ -150,10 +150,11 @@ def test_a_model_above_the_whole_budget_is_refused_for_good(pool: Pool[Doll]) ->
     assert not isinstance(caught.value, BusyError)
 
 
-def test_who_can_wait_is_served_when_a_permit_is_given_back() -> None:
+@pytest.mark.parametrize("timeout_s", [30, float("inf")])
+def test_who_can_wait_is_served_when_a_permit_is_given_back(timeout_s: float) -> None:
     with Pool[Doll](budget_bytes=10) as pool, ThreadPoolExecutor(2) as threads:
         held = hold(pool, Doll("a"))
-        asked = threads.submit(hold, pool, Doll("b"), 30)
+        asked = threads.submit(hold, pool, Doll("b"), timeout_s)
         while "b" not in pool._entries:
             pass
         with pytest.raises(BusyError):

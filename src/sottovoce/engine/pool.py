@@ -58,7 +58,7 @@ class Pool(Generic[M]):
     def hold(self, key: Hashable, find: Callable[[], M], timeout_s: float = 0.0) -> Permit[M]:
         """A permit for the model of this key, which is loaded if it sleeps; `find` is called by the one who loads.
 
-        timeout_s: how long to wait for room while models that are held fill the budget. A load is waited for however
+        timeout_s: how long to wait, also infinity, for room while models that are held fill the budget. A load is waited for however
         long it takes; who waits for it shares its error, and the next who asks tries again.
         Raises BusyError if no room came free, EngineError if the model does not fit at all or the pool is closed or of
         another process, and what `find` and the model raise.
@@ -145,7 +145,7 @@ class Pool(Generic[M]):
                 staying = [e for e in self._all() if not (e.idle or e.leaving)]
                 if not self._fits(model, staying):
                     left_s = deadline_s - self._clock()
-                    if left_s <= 0 or not self._changed.wait(left_s):
+                    if left_s <= 0 or not self._changed.wait(min(left_s, threading.TIMEOUT_MAX)):
                         held = ", ".join(sorted(e.model.name for e in staying if e.model is not None))
                         raise BusyError(
                             f"{model.name} was asked for, which takes {_gb(model.n_bytes)}, but {held} are in use and "
