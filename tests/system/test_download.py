@@ -1,11 +1,8 @@
 """OpenAI's way of publishing, against a real server on the loopback: a file whose URL carries its hash."""
 
 import errno
-import hashlib
 import http.client
-import logging
 import os
-import re
 import signal
 import socket
 import ssl
@@ -13,108 +10,18 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from sottovoce.config import Config
-from sottovoce.errors import DownloadError, ModelError, OutputError
+from sottovoce.errors import DownloadError, OutputError
+from sottovoce.model import download as openai
 from sottovoce.model import hub
 from sottovoce.model.catalogue import Card, find
 
-WEIGHTS = b"PK\x03\x04" + bytes(range(256)) * 12_000  # 3 MB that look like a .pt
-SHA256 = hashlib.sha256(WEIGHTS).hexdigest()
-
-
-class Publisher(ThreadingHTTPServer):
-    """Serves WEIGHTS. cut_at: break the connection once after so many bytes; gate: hold the second half until set."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Answer)
-        self.body = WEIGHTS
-        self.cuts: list[int] = []
-        self.ranges = True
-        self.gate: threading.Event | None = None
-        self.half_way = threading.Event()
-        self.asked: list[str | None] = []
-
-    @property
-    def card(self) -> Card:
-        tiny = find("tiny")
-        assert tiny is not None
-        url = f"http://127.0.0.1:{self.server_port}/models/{SHA256}/tiny.pt"
-        return replace(tiny, url=url, sha256=SHA256, size_bytes=len(WEIGHTS))
-
-
-class Answer(BaseHTTPRequestHandler):
-    server: Publisher
-
-    def do_HEAD(self) -> None:
-        self.send_response(404)
-        self.end_headers()
-
-    def do_GET(self) -> None:
-        asked = self.headers.get("Range")
-        self.server.asked.append(asked)
-        body, start = self.server.body, 0
-        if asked and self.server.ranges:
-            start = int(re.fullmatch(r"bytes=(\d+)-", asked)[1])
-            if start >= len(body):
-                self.send_error(416)
-                return
-            self.send_response(206)
-            self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
-        else:
-            self.send_response(200)
-        self.send_header("Content-Length", str(len(body) - start))
-        self.end_headers()
-        end = self.server.cuts.pop(0) if self.server.cuts else len(body)
-        try:
-            if self.server.gate and not start:
-                half = len(body) // 2
-                self.wfile.write(body[:half])
-                self.server.half_way.set()
-                self.server.gate.wait(30)
-                start = half
-            self.wfile.write(body[start:end])
-        except ConnectionError:  # the client was killed: that is the scenario
-            pass
-        self.close_connection = True
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-
-@pytest.fixture
-def publisher() -> Iterator[Publisher]:
-    server = Publisher()
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    yield server
-    if server.gate:
-        server.gate.set()
-    server.shutdown()
-    server.server_close()
-    thread.join()
-
-
-@pytest.fixture
-def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    return Config(sources="openai")
-
-
-def files_of(tmp_path: Path) -> list[str]:
-    names = (p for p in tmp_path.rglob("*") if p.is_file() and not p.name.endswith(".lock"))
-    return sorted(str(p.relative_to(tmp_path / "cache/sottovoce/models")) for p in names)
-
+from .publisher import SHA256, WEIGHTS, Publisher, files_of
 
 CHILD = """
 import sys, json, dataclasses
@@ -197,15 +104,46 @@ def test_a_fault_of_the_network_within_a_body_is_resumed(
     assert publisher.asked == [None, "bytes=1048576-"]
 
 
+def download(publisher: Publisher, folder: Path, pauses: list[float]) -> Path:
+    """The source alone; what it would sleep is noted."""
+    card = publisher.card
+    assert card.url and card.sha256
+    openai.fetch(card.url, card.sha256, folder, card.size_bytes, None, pauses.append)
+    return folder / "tiny.pt"
+
+
 def test_a_network_that_stays_broken_gives_the_source_up(
-    publisher: Publisher, config: Config, monkeypatch: pytest.MonkeyPatch
+    publisher: Publisher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(answer: http.client.HTTPResponse, amt: int | None = None) -> bytes:
         raise OSError(errno.EHOSTUNREACH, "No route to host")
 
     monkeypatch.setattr(http.client.HTTPResponse, "read", broken)
-    with pytest.raises(DownloadError, match=r"openai: .*No route to host.*are kept"):
-        hub.fetch("tiny", config, card=publisher.card)
+    pauses: list[float] = []
+    with pytest.raises(DownloadError, match=r"No route to host.*are kept"):
+        download(publisher, tmp_path, pauses)
+    assert pauses == [1, 2, 4, 8], "it was given up within milliseconds"
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_a_server_that_has_no_time_now_is_asked_again_later(publisher: Publisher, tmp_path: Path, status: int) -> None:
+    pauses: list[float] = []
+    publisher.refusals, publisher.cuts = [status] * 2, [1_000_000]
+    assert download(publisher, tmp_path, pauses).read_bytes() == WEIGHTS
+    assert pauses == [1, 2], "after a connection that brought something, the next follows at once"
+    assert publisher.asked == [None, None, None, "bytes=1000000-"]
+    publisher.refusals = [status] * 100
+    with pytest.raises(DownloadError, match=rf"HTTP status {status}.*are kept"):
+        download(publisher, tmp_path / "other", pauses)
+    assert sum(pauses) < 20
+
+
+@pytest.mark.parametrize("status", [401, 404])
+def test_a_server_that_refuses_is_asked_once(publisher: Publisher, tmp_path: Path, status: int) -> None:
+    publisher.refusals = [status]
+    with pytest.raises(DownloadError, match=f"HTTP status {status}"):
+        download(publisher, tmp_path, [])
+    assert publisher.asked == [None]
 
 
 def test_a_killed_download_leaves_no_final_file_and_goes_on_later(
@@ -301,70 +239,3 @@ def test_a_folder_that_cannot_be_made_is_named_with_a_remedy(publisher: Publishe
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match=r"file.*choose another folder with model_dir"):
         hub.fetch("tiny", Config(sources="openai", model_dir=str(tmp_path / "file")), card=publisher.card)
-
-
-def test_damage_is_noticed_and_nothing_is_deleted(publisher: Publisher, config: Config) -> None:
-    path = hub.fetch("tiny", config, card=publisher.card).path
-    damaged = b"!" + WEIGHTS[1:]
-    path.write_bytes(damaged)
-    with pytest.raises(ModelError, match="sottovoce models remove tiny"):
-        hub.fetch("tiny", config)
-    with pytest.raises(ModelError, match=f"{SHA256} was expected"):
-        hub.verify("tiny", config)
-    assert path.read_bytes() == damaged
-
-
-def test_damage_that_hides_behind_the_old_time_is_found_by_verify(publisher: Publisher, config: Config) -> None:
-    path = hub.fetch("tiny", config, card=publisher.card).path
-    stat = path.stat()
-    path.write_bytes(b"!" + WEIGHTS[1:])
-    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    with pytest.raises(ModelError, match=f"{SHA256} was expected"):
-        hub.verify("tiny", config)
-
-
-def test_a_touched_file_whose_hash_holds_is_still_good(publisher: Publisher, config: Config) -> None:
-    path = hub.fetch("tiny", config, card=publisher.card).path
-    os.utime(path)
-    assert hub.fetch("tiny", config).path == path
-
-
-def test_a_file_that_is_gone_is_fetched_again(publisher: Publisher, config: Config) -> None:
-    path = hub.fetch("tiny", config, card=publisher.card).path
-    path.unlink()
-    assert hub.fetch("tiny", config, card=publisher.card).path.read_bytes() == WEIGHTS
-
-
-def test_the_store_lists_shows_and_removes(publisher: Publisher, config: Config, tmp_path: Path) -> None:
-    assert hub.listing(config) == []
-    hub.fetch("tiny", config, card=publisher.card)
-    (line,) = hub.listing(config)
-    assert (line.name, line.form, line.source, line.sha256) == ("tiny", "pt", "openai", SHA256)
-    assert line.size_bytes == len(WEIGHTS)
-    assert hub.show("tiny", config) == line == hub.verify("tiny", config)
-    assert hub.remove("tiny", config) == line
-    assert hub.listing(config) == [] and files_of(tmp_path) == []
-    with pytest.raises(ModelError, match="sottovoce models pull tiny"):
-        hub.show("tiny", config)
-
-
-def test_last_use_moves_with_each_use(publisher: Publisher, config: Config, tmp_path: Path) -> None:
-    hub.fetch("tiny", config, card=publisher.card)
-    os.utime(tmp_path / "cache/sottovoce/models/tiny/manifest.json", (0, 0))
-    assert hub.show("tiny", config).last_use.year == 1970
-    hub.fetch("tiny", config)
-    assert hub.show("tiny", config).last_use.year > 2000
-
-
-def test_the_log_says_who_served_and_who_did_not(
-    publisher: Publisher, config: Config, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO, "sottovoce")
-    hub.fetch("tiny", config.with_(sources="folder,openai"), card=publisher.card)
-    assert "tiny: folder did not serve it" in caplog.text and "tiny: served by openai" in caplog.text
-
-
-def test_another_revision_than_openais_is_refused(publisher: Publisher, config: Config) -> None:
-    with pytest.raises(DownloadError, match=r"at revision v9.*one revision only"):
-        hub.fetch("tiny", config.with_(revision="v9"), card=publisher.card)
-    assert hub.fetch("tiny", config.with_(revision=SHA256), card=publisher.card).path.read_bytes() == WEIGHTS

@@ -58,8 +58,8 @@ class Pool(Generic[M]):
     def hold(self, key: Hashable, find: Callable[[], M], timeout_s: float = 0.0) -> Permit[M]:
         """A permit for the model of this key, which is loaded if it sleeps; `find` is called by the one who loads.
 
-        timeout_s: how long to wait, also infinity, for room while models that are held fill the budget. A load is waited for however
-        long it takes; who waits for it shares its error, and the next who asks tries again.
+        timeout_s: how long to wait for room while models that are held fill the budget; it may be infinite. A load is
+        waited for however long it takes; who waits for it shares its error, and the next who asks tries again.
         Raises BusyError if no room came free, EngineError if the model does not fit at all or the pool is closed or of
         another process, and what `find` and the model raise.
         """

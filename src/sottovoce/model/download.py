@@ -7,8 +7,10 @@ import http.client
 import logging
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -20,6 +22,8 @@ log = logging.getLogger(__name__)
 PROBE_S = 5  # to connect at all
 SILENCE_S = 30  # between two blocks of a download
 BREAKS = 5  # in a row without a single new byte, before the source is given up
+PAUSE_S = 1.0  # after the first of them, twice as long after each other: 15 s in all
+LATER = (429, *range(500, 600))  # statuses that may pass by themselves
 
 # A resolver may hang far longer than any socket's timeout, and only a process can be put out of its misery.
 _PROBE = """
@@ -50,7 +54,12 @@ def unreachable(url: str) -> str | None:
 
 
 def fetch(
-    url: str, sha256: str, folder: Path, size_bytes: int, on_progress: store.Progress | None
+    url: str,
+    sha256: str,
+    folder: Path,
+    size_bytes: int,
+    on_progress: store.Progress | None,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> tuple[store.Held, ...]:
     """Bring one file into a folder, verified. The caller holds the folder's lock.
 
@@ -67,12 +76,12 @@ def fetch(
         part.parent.mkdir(parents=True, exist_ok=True)
         have = part.stat().st_size if part.exists() else 0
         store.need(folder, size_bytes - have)
-        found = _receive(url, part, on_progress)
+        found = _receive(url, part, on_progress, sleep)
         if found != sha256 and have:
             # the part was another file's, or damaged: it is ours, so start anew, once
             log.warning("%s: the resumed download has SHA-256 %s; starting from the beginning", url, found)
             part.unlink()
-            found = _receive(url, part, on_progress)
+            found = _receive(url, part, on_progress, sleep)
         if found != sha256:
             part.unlink()
             expected = f"SHA-256 is {found}, {sha256} was expected"
@@ -82,7 +91,7 @@ def fetch(
     return (store.hold(folder / name, folder, sha256),)
 
 
-def _receive(url: str, part: Path, on_progress: store.Progress | None) -> str:
+def _receive(url: str, part: Path, on_progress: store.Progress | None, sleep: Callable[[float], None]) -> str:
     """Fill a part up to its end, over as many connections as it takes; returns its hash."""
     found = hashlib.sha256()
     breaks = 0
@@ -106,19 +115,25 @@ def _receive(url: str, part: Path, on_progress: store.Progress | None) -> str:
                             on_progress(out.tell(), total, "openai")
                 if out.tell() >= total:
                     return found.hexdigest()
-                why: object = f"the connection ended after {out.tell()} of {total} bytes"
+                why = f"the connection ended after {out.tell()} of {total} bytes"
             except urllib.error.HTTPError as e:
                 if e.code == 416:  # nothing lies beyond the part: it is whole, which its hash will tell
                     return found.hexdigest()
-                raise DownloadError(f"{url}: HTTP status {e.code} ({e.reason})") from e
+                why = f"HTTP status {e.code} ({e.reason})"
+                e.close()
+                if e.code not in LATER:
+                    raise DownloadError(f"{url}: {why}") from e
             except (urllib.error.URLError, http.client.HTTPException, ConnectionError) as e:
-                why = getattr(e, "reason", e)
+                why = str(getattr(e, "reason", e))
             out.flush()
             breaks = 0 if out.tell() > before else breaks + 1
             if breaks >= BREAKS:
                 kept = f"{out.tell()} bytes are kept, and the next try goes on from there"
                 raise DownloadError(f"{url}: {why}; {kept}")
-            log.info("%s: %s; resuming", url, why)
+            pause_s = PAUSE_S * 2 ** (breaks - 1) if breaks else 0.0
+            log.info("%s: %s; resuming%s", url, why, f" in {pause_s:g} s" if breaks else "")
+            if breaks:
+                sleep(pause_s)
 
 
 def _opened(url: str, start: int) -> http.client.HTTPResponse:

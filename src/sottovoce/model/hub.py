@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from sottovoce.config import Config
-from sottovoce.errors import DownloadError, ModelError
+from sottovoce.errors import DownloadError, ModelError, OutputError
 from sottovoce.model import download, folders, forms, hfhub, packages, store
 from sottovoce.model.catalogue import CATALOGUE, Card, find, suggest
 
@@ -158,9 +158,11 @@ def _stored(folder: Path, card: Card | None) -> Files | None:
     manifest = store.read(folder)
     if manifest is None:
         return None
+    proven = {}
     for held in manifest.files:
         if store.unchanged(folder, held):
             continue
+        now = store.restamped(folder, held)
         path = folder / held.path
         if not path.is_file():
             log.warning("%s: %s is gone; fetching it again", manifest.name, path)
@@ -172,9 +174,22 @@ def _stored(folder: Path, card: Card | None) -> Files | None:
             remedy = f"run: sottovoce models remove {manifest.name}, then: sottovoce models pull {manifest.name}"
             raise ModelError(f"{why}; {remedy}")
         log.debug("%s: touched, but its hash still holds", path)
+        proven[held] = now
+    if proven:
+        _remember(folder, manifest, replace(manifest, files=tuple(proven.get(held, held) for held in manifest.files)))
     store.touch(folder)
     at = folder / manifest.at
     return Files(at, manifest.form, manifest.source, manifest.revision, manifest.files[0].sha256, card)
+
+
+def _remember(folder: Path, before: store.Manifest, manifest: store.Manifest) -> None:
+    """Write a manifest again, that the next start need not read every byte; a store may be closed to writing."""
+    if store.read(folder) != before:  # another process has written it meanwhile
+        return
+    try:
+        store.write(folder, manifest)
+    except (OSError, OutputError) as e:
+        log.debug("%s: the files' times are not recorded (%s)", manifest.name, e)
 
 
 def _local(name: str) -> Files | None:

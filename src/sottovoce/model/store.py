@@ -19,7 +19,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -138,6 +138,15 @@ def unchanged(folder: Path, held: Held) -> bool:
     except OSError:
         return False
     return stat.st_size == held.size_bytes and stat.st_mtime_ns == held.mtime_ns
+
+
+def restamped(folder: Path, held: Held) -> Held:
+    """The entry with the size and time that its file has now. Taken before its hash is, so that no change is missed."""
+    try:
+        stat = (folder / held.path).stat()
+    except OSError:  # its hash will say why
+        return held
+    return replace(held, size_bytes=stat.st_size, mtime_ns=stat.st_mtime_ns)
 
 
 def flaw(folder: Path, held: Held) -> str | None:
