@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from sottovoce.engine import kernels
+
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "src" / "sottovoce" / "engine" / "cpp"
 
@@ -96,6 +98,10 @@ def test_the_version_changes_with_any_source(hook: ModuleType, tmp_path: Path) -
         versions.add(hook.source_version())
     assert len(versions) == 1 + len(list(hook.FOLDER.iterdir()))
     assert all(0 <= version < 2**31 for version in versions)
+
+
+def test_who_opens_a_library_counts_its_version_alike(hook: ModuleType) -> None:
+    assert hook.source_version() == kernels.source_version()
 
 
 @on_linux
