@@ -162,6 +162,9 @@ def test_the_most_probable_of_many_candidates_is_kept() -> None:
         Decode((1,), search=Search(no_repeat_ngram_size=449)),
         Detect((999_999,)),
         Align((1,), (-5,)),
+        Align((1, 2, 3), (5,) * 444),
+        Decode((1,), i_sot=1),
+        Decode((1,), search=Search(temperature=1.0, seed=1 << 64)),
     ],
 )
 def test_what_would_fail_the_neighbours_is_refused_at_the_door(engine: Engine, bad: Decode | Detect | Align) -> None:
@@ -178,9 +181,11 @@ def test_what_would_fail_the_neighbours_is_refused_at_the_door(engine: Engine, b
         Sound(features=np.zeros((1500, 31), np.float32)),
         Sound(samples=np.zeros(100, np.float32), n_frames=10),
         Sound(samples=np.zeros(160 * 3001 + 240, np.float32), n_frames=3001),
+        Sound(mel=np.full((80, 3000), np.nan, np.float32)),
+        Sound(features=np.full((1500, 32), np.inf, np.float32)),
     ],
 )
-def test_a_sound_of_the_wrong_shape_is_refused_at_the_door(engine: Engine, sound: Sound) -> None:
+def test_a_sound_that_would_fail_the_neighbours_is_refused_at_the_door(engine: Engine, sound: Sound) -> None:
     with pytest.raises(OptionError, match="expected"):
         engine.admit(Window("k", sound, Decode((1,))))
 
@@ -280,6 +285,7 @@ class FailingRunner(Runner):
     """A device that dies when it is told to."""
 
     fails: str = ""
+    guilty: Sequence | None = None  # dies whenever this one decodes
 
     def encode(self, sequences):  # type: ignore[no-untyped-def]
         if self.fails == "encode":
@@ -287,7 +293,7 @@ class FailingRunner(Runner):
         super().encode(sequences)
 
     def decode(self, sequences):  # type: ignore[no-untyped-def]
-        if self.fails == "decode" and len(sequences):
+        if self.guilty in sequences or (self.fails == "decode" and len(sequences)):
             raise RuntimeError("device lost")
         return super().decode(sequences)
 
@@ -315,6 +321,22 @@ def test_when_the_device_fails_every_asker_is_told_and_the_next_is_served(failin
     assert isinstance(again, Decoded)
     assert not math.isnan(again.avg_logprob)
     loop.close()
+
+
+def test_only_the_guilty_one_of_a_step_fails(failing: FailingRunner, model: Whisper) -> None:
+    """A temperature of 1e-40 made infinities, and every window of that step died with it, also other people's."""
+    engine = Engine(failing, twin.SOT)
+    asks = [an_ask(random.Random(i)) for i in range(3)]
+    sequences = [engine.add(Window(f"k{i}", a_sound(i), ask), Lane.REQUEST) for i, ask in enumerate(asks)]
+    failing.guilty = sequences[1]
+    outcomes = [o for _ in range(300) for o in engine.step()]
+    assert {o.sequence for o in outcomes if o.error is not None} == {sequences[1]}
+    answers = {o.sequence: o.answer for o in outcomes}
+    for i in (0, 2):
+        answer = answers[sequences[i]]
+        assert isinstance(answer, Decoded)
+        assert list(answer.tokens) == twin.decode(model, features(i), asks[i])[0]
+    engine.check()
 
 
 def test_a_newcomer_that_fails_does_not_touch_those_who_run(failing: FailingRunner, model: Whisper) -> None:

@@ -1,4 +1,4 @@
-"""The parallel strategy on real sound with real weights: beside its slow twin, between noises, with word times."""
+"""The parallel strategy on real sound with real weights, beside its slow twin; doubtful sound; words in their places."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ import pytest
 
 from sottovoce.api import Whisper
 from sottovoce.audio import decode
+from sottovoce.flow import question
 from sottovoce.flow.gates import plain
-from sottovoce.types import Strategy
+from sottovoce.flow.words import place_words
+from sottovoce.types import Aligned, Decode, Decoded, Segment, Strategy, Window
+from tests.cpu.test_parallel import T, run, said
 
 
 @pytest.fixture(scope="module")
@@ -57,3 +60,27 @@ def test_word_times_change_no_word(tiny: Whisper, known: np.ndarray) -> None:
     assert "".join(w.word for w in words) == timed.text
     assert all(a.start <= b.start for a, b in itertools.pairwise(words))
     assert all(s.start <= w.start <= w.end <= s.end for s in timed.segments for w in s.words or ())
+
+
+@pytest.mark.parametrize(("silence", "kept"), [(0.66, False), (0.1, True)])
+def test_what_beams_find_in_doubtful_speech_must_stand_without_them(silence: float, kept: bool) -> None:
+    """With five beams 35 words were written for 13 recordings of noise, greedily none: a beam finds what is fluent."""
+
+    def answer(window: Window) -> Decoded:
+        assert isinstance(window.ask, Decode)
+        sure = window.ask.search.beam_size > 1
+        return said(0.0, " I don't know.", 3.0, no_speech_prob=silence, avg_logprob=-0.9 if sure else -1.3)
+
+    assert bool(run([(0, 3)], answer, beam_size=5).transcript.text) is kept
+
+
+def test_words_that_are_too_many_to_align_at_once_are_all_there() -> None:
+    """A text longer than the decoder's context was read beyond its end: kernels wrote outside their memory."""
+    text = tuple(T.encode(" one two three" * 150))
+    ask = question.alignment(T, text, 448)
+    assert len(ask.sot) + len(ask.text) + 2 == 448
+    aligned = Aligned(tuple(range(len(ask.text) + 1)), (0.9,) * len(ask.text))
+    whole = Segment(0, 0, 0.0, 25.0, " one two three" * 150, text, 0.0, -0.1, 1.0, 0.0)
+    (placed,) = place_words([whole], T, aligned, offset_s=0.0, last_speech_s=0.0, prepend="", append="")
+    assert [w.word for w in placed.words or ()] == [" one", " two", " three"] * 150
+    assert all(a.end <= b.end for a, b in itertools.pairwise(placed.words or ()))

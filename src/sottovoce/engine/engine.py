@@ -12,16 +12,15 @@ from functools import partial
 
 import torch
 
-from sottovoce.audio.mel import HOP, N_FFT
+from sottovoce.engine import admission
 from sottovoce.engine.memory import is_out_of_memory
 from sottovoce.engine.runner import Runner
 from sottovoce.engine.sampler import conclude
 from sottovoce.engine.scheduler import Plan, Scheduler
 from sottovoce.engine.sequence import Outcome, Sequence, Status
 from sottovoce.engine.slots import SPARE_SLOTS, Rows, Slots
-from sottovoce.errors import EngineError, OptionError
-from sottovoce.model.dims import Dims
-from sottovoce.types import Align, Answer, Ask, Decode, Detect, Encode, Lane, Sound, Window
+from sottovoce.errors import EngineError
+from sottovoce.types import Align, Answer, Decode, Detect, Encode, Lane, Window
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +34,7 @@ class Engine:
         self.scheduler = Scheduler(Slots(runner.n_slots, SPARE_SLOTS), Rows(runner.n_rows), encode_windows)
         self._most_windows = encode_windows  # encoded together, as far as memory lets them
         self._most_rows = runner.n_rows  # decoded together, likewise
+        self._suspects: set[Sequence] = set()  # one of them failed a step: each goes on by itself
 
     @property
     def idle(self) -> bool:
@@ -46,25 +46,7 @@ class Engine:
 
     def admit(self, window: Window) -> None:
         """Raise OptionError if this engine could never decode the window. Any thread may ask."""
-        dims, ask = self.runner.model.dims, window.ask
-        _check_sound(window.sound, dims)
-        _check_ids(ask, dims.n_vocab)
-        if isinstance(ask, Decode):
-            if ask.search.n_rows > self.runner.n_rows:
-                raise OptionError(
-                    f"beam_size or best_of: {ask.search.n_rows} was given, at most {self.runner.n_rows} rows decode "
-                    f"together here; pass less, or raise `rows` (--rows, SOTTOVOCE_ROWS)"
-                )
-            if not 0 < len(ask.prompt) < dims.n_text_ctx:
-                raise OptionError(
-                    f"prompt: {len(ask.prompt)} tokens were given, 1 to {dims.n_text_ctx - 1} were expected; "
-                    "shorten initial_prompt, hotwords or prefix"
-                )
-            if ask.search.no_repeat_ngram_size >= dims.n_text_ctx:
-                raise OptionError(
-                    f"no_repeat_ngram_size: {ask.search.no_repeat_ngram_size} was given, less than {dims.n_text_ctx} "
-                    "was expected; pass 0 to allow repetition"
-                )
+        admission.check(window, self.runner.model.dims, self.runner.n_rows)
 
     def add(self, window: Window, lane: Lane) -> Sequence:
         sequence = Sequence(window, lane)
@@ -73,6 +55,7 @@ class Engine:
 
     def withdraw(self, sequence: Sequence) -> None:
         """Its asker has left."""
+        self._suspects.discard(sequence)
         self.runner.release(sequence)
         self.scheduler.withdraw(sequence)
 
@@ -130,10 +113,14 @@ class Engine:
         return [outcome for part in self._parts(new + old) for outcome in self._advance(part)]
 
     def _parts(self, sequences: list[Sequence]) -> Iterator[list[Sequence]]:
-        """As few parts as memory allows, one sequence in each at least: nearly always one part."""
+        """As few parts as memory allows, nearly always one, of one sequence at least. Suspects stand alone."""
+        suspects = [s for s in sequences if s in self._suspects]
+        yield from ([s] for s in suspects)
         part: list[Sequence] = []
         n_rows = 0
         for sequence in sequences:
+            if sequence in suspects:
+                continue
             if part and n_rows + sequence.n_rows > self._most_rows:
                 yield part
                 part, n_rows = [], 0
@@ -167,12 +154,18 @@ class Engine:
         return outcomes
 
     def _begin_again_or_fail(self, sequences: list[Sequence], cause: Exception) -> list[Outcome]:
-        """From their prompts, for nobody knows how far a step came that ran out of memory; in smaller parts."""
-        alone = len(sequences) == 1
-        if not is_out_of_memory(cause) or (alone and not self.runner.give_room()):
+        """From their prompts, for nobody knows how far a step came that failed.
+
+        In smaller parts, if there was no memory; else each by itself, so that only the guilty one fails.
+        """
+        alone, starved = len(sequences) == 1, is_out_of_memory(cause)
+        if alone and not (starved and self.runner.give_room()):
             return self._fail(sequences, cause)
-        if not alone:
+        if starved and not alone:
             self._most_rows = self._half(sum(s.n_rows for s in sequences), "rows decoded", cause)
+        elif not starved:
+            log.warning("a step of %d windows failed; each goes on by itself (%s)", len(sequences), cause)
+            self._suspects.update(sequences)
         for sequence in sequences:
             self.runner.release(sequence)
             sequence.start()
@@ -183,9 +176,9 @@ class Engine:
             with torch.inference_mode():
                 answers = run(sequences)
         except Exception as e:
-            if len(sequences) == 1 or not is_out_of_memory(e):
+            if len(sequences) == 1:
                 return self._fail(sequences, e)
-            n = self._half(len(sequences), "questions answered", e)
+            n = self._half(len(sequences), "questions answered", e) if is_out_of_memory(e) else len(sequences) // 2
         else:
             for sequence in sequences:
                 self._drop(sequence)
@@ -211,50 +204,10 @@ class Engine:
         return n // 2
 
     def _drop(self, sequence: Sequence) -> None:
+        self._suspects.discard(sequence)
         self.runner.release(sequence)
         self.scheduler.finish(sequence)
 
 
 def _each(run: Callable[[Sequence], Answer]) -> Callable[[list[Sequence]], Iterable[Answer]]:
     return lambda sequences: [run(sequence) for sequence in sequences]
-
-
-def _check_sound(sound: Sound, dims: Dims) -> None:
-    """A shape that does not fit would fail the windows that are encoded with it."""
-    forms = {"samples": sound.samples, "mel": sound.mel, "features": sound.features}
-    given = {name: array for name, array in forms.items() if array is not None}
-    n = sound.n_frames
-    if len(given) != 1 or not 0 <= n <= 2 * dims.n_audio_ctx:
-        raise OptionError(
-            f"a sound with {', '.join(given) or 'nothing'} and {n} frames was given, one of {', '.join(forms)} and at "
-            f"most {2 * dims.n_audio_ctx} frames were expected"
-        )
-    ((name, array),) = given.items()
-    shapes: dict[str, tuple[int, ...]] = {
-        "samples": (n * HOP + N_FFT - HOP,),
-        "mel": (dims.n_mels, min(array.shape[-1], 2 * dims.n_audio_ctx)),
-        "features": (dims.n_audio_ctx, dims.n_audio_state),
-    }
-    if array.shape != shapes[name]:
-        raise OptionError(
-            f"{name}: shape {array.shape} was given, {shapes[name]} was expected; cut it into windows of 30 s"
-        )
-
-
-def _check_ids(ask: Ask, n_vocab: int) -> None:
-    """An id outside the vocabulary would fail, on some devices for good, everybody who decodes at that step."""
-    match ask:
-        case Decode():
-            ids = (*ask.prompt, *ask.rules.suppress, *ask.rules.suppress_first, *ask.rules.begun)
-        case Detect():
-            ids = ask.languages
-        case Align():
-            ids = (*ask.sot, *ask.text)
-        case Encode():
-            ids = ()
-    for i in ids:
-        if not 0 <= i < n_vocab:
-            raise OptionError(
-                f"token id {i} was given, 0 to {n_vocab - 1} were expected; look at initial_prompt, prefix and "
-                "suppress_tokens, which may come from another model's tokenizer"
-            )

@@ -49,7 +49,8 @@ def propose(logits: Tensor, groups: Seq[tuple[Search, int]], generators: Seq[tor
     for (search, n_rows), generator in zip(groups, generators, strict=True):
         if search.temperature > 0:
             lines = slice(row, row + n_rows)
-            probs = torch.softmax(logits[lines] / search.temperature, dim=-1)
+            best = logits[lines].amax(dim=-1, keepdim=True)  # taken off first: a tiny temperature makes no infinity
+            probs = torch.softmax((logits[lines] - best) / search.temperature, dim=-1)
             drawn = torch.multinomial(probs, 1, generator=generator)
             tokens[lines, :1] = drawn
             values[lines, :1] = logprobs[lines].gather(1, drawn)

@@ -22,7 +22,7 @@ from sottovoce.flow.silence import is_anomaly, skip_hallucinations
 from sottovoce.flow.words import place_words
 from sottovoce.text.formats import Transcript
 from sottovoce.text.tokenizer import Tokenizer
-from sottovoce.types import SAMPLE_RATE, Align, Aligned, Decoded, Manner, Options, Segment, Sound, Window
+from sottovoce.types import SAMPLE_RATE, Aligned, Decoded, Manner, Options, Segment, Sound, Window
 
 __all__ = ["Checkpoint", "detect_language", "transcribe"]
 
@@ -193,7 +193,9 @@ class _Sequential:
         text = tuple(t for d in drafts for t in d.tokens if t < tokenizer.eot)
         aligned = None
         if text:
-            answer = yield from self.asker.ask(Align(tokenizer.sot_sequence, text), name, sound)
+            answer = yield from self.asker.ask(
+                question.alignment(tokenizer, text, self.checkpoint.n_text_ctx), name, sound
+            )
             assert isinstance(answer, Aligned)
             aligned = answer
         drafts = place_words(

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from sottovoce.audio.mel import HOP
 from sottovoce.text.tokenizer import Tokenizer, suppressed
-from sottovoce.types import SAMPLE_RATE, Manner, Options, Rules, Search
+from sottovoce.types import SAMPLE_RATE, Align, Manner, Options, Rules, Search
 
 POSITION_FRAMES = 2  # mel frames of one audio position, that is of one timestamp token
 POSITION_S = POSITION_FRAMES * HOP / SAMPLE_RATE  # 0.02
@@ -46,6 +46,12 @@ def prompt(
         begun = [] if o.without_timestamps else [tokenizer.timestamp_begin]
         begun += ids(tokenizer, prefix)[:n_context]
     return (*found, *begun), i_sot, tuple(begun)
+
+
+def alignment(tokenizer: Tokenizer, text: tuple[int, ...], n_text_ctx: int) -> Align:
+    """When a text is spoken; of one that is longer than the decoder can read at once, as much as it can."""
+    n_around = len(tokenizer.sot_sequence) + 2  # <|notimestamps|> before the text, <|endoftext|> behind it
+    return Align(tokenizer.sot_sequence, text[: n_text_ctx - n_around])
 
 
 def search(o: Options, temperature: float, seed: int, n_text_ctx: int) -> Search:

@@ -24,7 +24,7 @@ from sottovoce.flow.spans import POSITION, Span, Stretch, halves
 from sottovoce.flow.words import place_words
 from sottovoce.text.formats import Dropped
 from sottovoce.text.tokenizer import Tokenizer
-from sottovoce.types import SAMPLE_RATE, Align, Aligned, Decode, Decoded, Options, Segment, Sound, Window
+from sottovoce.types import SAMPLE_RATE, Aligned, Decode, Decoded, Options, Segment, Sound, Window
 
 TAIL_S = 0.4  # of speech after the last timestamp: less is how far Whisper's timestamps stray
 HOLE_S = 1.0  # of speech without words: as much is heard again in a window of its own
@@ -33,6 +33,7 @@ SPARE_TOKENS = 16  # beyond the most that speech may have, for its timestamps
 LEAST_TOKENS = 16  # that must have room for going on
 LEAST_DROPPED_S = 0.5  # of speech: less is not worth a line
 SCANT_S = 1.0  # of speech: less, without a decoding that passes, is taken for a noise
+DOUBTFUL = 0.3  # probability of silence from which words must be found without beams too: they find what is fluent
 HALVED_FROM_S = 8.0  # of speech: a window that fails on all rungs is heard again in two parts
 DEEPEST = 3  # readings inside readings
 
@@ -114,7 +115,13 @@ class Reader:
             self.asker, capped, tokenizer, prompt, sound, passes, salt=seek, n_text_ctx=n_text_ctx
         )
         if climbed.passed:
-            return climbed.tried[-1], frozenset(), True
+            best = climbed.tried[-1]
+            if o.beam_size > 1 and best.no_speech_prob > DOUBTFUL and not is_silence(o, best):
+                one_beam = replace(self, options=replace(o, beam_size=1, patience=1.0))
+                other = yield from one_beam._decode(tokenizer, stretch, sound, context)
+                if other[1] or is_silence(o, other[0]):
+                    return other
+            return best, frozenset(), True
         texts = [plain(tokenizer.decode(d.tokens)) for d in climbed.tried]
         best, text = min(
             zip(climbed.tried, texts, strict=True), key=lambda pair: (badness(wrong(pair[0])), -pair[0].avg_logprob)
@@ -197,7 +204,8 @@ class Reader:
     ) -> Generator[Window | Wait | Event, Got | None, list[Segment]]:
         """Give the segments their words, inside the stretch."""
         text = tuple(t for s in segments for t in s.tokens if t < tokenizer.eot)
-        answer = yield from self.asker.ask(Align(tokenizer.sot_sequence, text), *sound)
+        asked = question.alignment(tokenizer, text, self.checkpoint.n_text_ctx)
+        answer = yield from self.asker.ask(asked, *sound)
         assert isinstance(answer, Aligned)
         offset_s = _frames(stretch)[0] * mel.HOP / SAMPLE_RATE
         o = self.options

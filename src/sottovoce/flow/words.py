@@ -41,8 +41,8 @@ def place_words(
 ) -> list[Segment]:
     """The segments of one window with their words, start and end moved to the words.
 
-    aligned: of all text tokens of the segments, in order; None if there are none. offset_s: where the window begins.
-    last_speech_s: end of the last word before the window.
+    aligned: of all text tokens of the segments, in order, or of the first of them; None if there are none.
+    offset_s: where the window begins. last_speech_s: end of the last word before the window.
     """
     texts = [[t for t in s.tokens if t < tokenizer.eot] for s in segments]
     timings = _timings(tokenizer, [t for text in texts for t in text], aligned)
@@ -82,9 +82,12 @@ def _timings(tokenizer: Tokenizer, text: list[int], aligned: Aligned | None) -> 
     if len(tokens) <= 1:
         return []
     bounds = np.concatenate([[0], np.cumsum([len(t) for t in tokens[:-1]])])
-    times = np.array(aligned.jumps) / POSITIONS_PER_S
+    # what was too long to be read at once stands where the rest of it ends
+    n_missing = len(text) - len(aligned.probs)
+    times = np.pad(np.array(aligned.jumps) / POSITIONS_PER_S, (0, n_missing), mode="edge")
+    probs = np.pad(np.array(aligned.probs), (0, n_missing))
     return [
-        _Timing(word, len(t), times[i], times[j], float(np.mean(aligned.probs[i:j])))
+        _Timing(word, len(t), times[i], times[j], float(np.mean(probs[i:j])))
         for word, t, i, j in zip(words, tokens, bounds[:-1], bounds[1:], strict=False)
     ]
 
