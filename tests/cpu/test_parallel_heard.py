@@ -1,4 +1,4 @@
-"""The parallel strategy on real sound with real weights, beside its slow twin; doubtful sound; words in their places."""
+"""The parallel strategy on real sound with real weights, beside its slow twin; doubtful sound; where words stand."""
 
 from __future__ import annotations
 
