@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 SIZES = ((1024, 1024, 1024), (2048, 2048, 2048), (4096, 2048, 2048), (6000, 512, 2048))  # rows, inner, columns
+LARGE_SIZES = ((8192, 8192, 8192), (16384, 8192, 8192))  # a GPU is not filled by less
 FAR_BYTES = 2**30  # more than any cache near a core
 ROUND_S = 0.3  # each is repeated for so long; the best counts, since only others can make it slower
 
@@ -16,7 +17,7 @@ ROUND_S = 0.3  # each is repeated for so long; the best counts, since only other
 def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
     """Operations/s of the best matrix product that torch knows here, two a multiply-add."""
     best = 0.0
-    for m, k, n in SIZES:
+    for m, k, n in (*SIZES, *(LARGE_SIZES if device.type == "cuda" else ())):
         a = torch.randn(m, k, device=device).to(dtype)
         b = torch.randn(n, k, device=device).to(dtype)
         seconds = fastest(lambda a=a, b=b: torch.nn.functional.linear(a, b), device)  # type: ignore[misc]

@@ -14,10 +14,13 @@ from bench.rates import fastest, wait
 
 from sottovoce.audio import mel
 from sottovoce.config import Config
+from sottovoce.engine.fused import Fused
 from sottovoce.engine.rules import Vocabulary
 from sottovoce.engine.runner import Runner
 from sottovoce.engine.sequence import Sequence
+from sottovoce.engine.stream import Stream
 from sottovoce.model import catalogue, hub, weights
+from sottovoce.model.dims import Dims
 from sottovoce.model.whisper import Whisper
 from sottovoce.text.tokenizer import Tokenizer
 from sottovoce.types import Decode, Rules, Sound, Window
@@ -72,8 +75,21 @@ class Bed:
         return found
 
 
-def bed(model: str, dtype: torch.dtype, device: str, n_rows: int, n_threads: int, n_windows: int, known: bool) -> Bed:
-    """known: with the checkpoint's weights; else with random ones of its dimensions, which need no file."""
+def bed(
+    model: str,
+    dtype: torch.dtype,
+    device: str,
+    n_rows: int,
+    n_threads: int,
+    n_windows: int,
+    known: bool,
+    kv: str = "auto",
+    parts: tuple[Stream, Fused] | None = None,
+) -> Bed:
+    """known: with the checkpoint's weights; else with random ones of its dimensions, which need no file.
+
+    parts: as Runner takes them.
+    """
     if known:
         files = hub.fetch(model, Config())
         network = weights.load(files.path, device=torch.device(device), dtype=dtype)
@@ -86,11 +102,15 @@ def bed(model: str, dtype: torch.dtype, device: str, n_rows: int, n_threads: int
         torch.manual_seed(0)
         network = Whisper(card.dims).to(torch.device(device), dtype)
         torch.nn.init.normal_(network.decoder.positional_embedding, std=0.02)
-    t = Tokenizer(network.dims.n_vocab)
-    vocabulary = Vocabulary(network.dims.n_vocab, t.eot, t.timestamp_begin, t.no_timestamps, t.no_speech)
-    runner = Runner(network.eval(), vocabulary, n_rows, n_threads)
+    t, vocabulary = Tokenizer(network.dims.n_vocab), vocabulary_of(network.dims)
+    runner = Runner(network.eval().requires_grad_(False), vocabulary, n_rows, n_threads, kv, parts)
     runner.begin()
     return Bed(runner, t, n_windows, n_rows)
+
+
+def vocabulary_of(dims: Dims) -> Vocabulary:
+    t = Tokenizer(dims.n_vocab)
+    return Vocabulary(dims.n_vocab, t.eot, t.timestamp_begin, t.no_timestamps, t.no_speech)
 
 
 def measure(given: Bed, n_steps: int) -> Measured:
