@@ -57,9 +57,6 @@ class Lane(IntEnum):
     BATCH = 2
 
 
-# --- what is asked of the engine ------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Sound:
     """Up to 30 s of one recording, in one of three forms; the engine turns any of them into keys and values.
@@ -123,12 +120,17 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Decode:
-    """Continue a prompt. prompt: token ids up to where sampling begins; i_sot: where <|startoftranscript|> stands."""
+    """Continue a prompt. prompt: token ids up to where sampling begins; i_sot: where <|startoftranscript|> stands.
+
+    draft: how it is believed to go on. What of it would have been said anyway costs one pass for all of it; the answer
+    is the same without. Only where the most probable token is taken; beams and draws do not look at it.
+    """
 
     prompt: tuple[int, ...]
     i_sot: int = 0
     search: Search = Search()
     rules: Rules = Rules()
+    draft: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,9 +213,6 @@ class Encoded:
 
 
 Answer = Decoded | Detected | Aligned | Encoded
-
-
-# --- what a caller asks for -----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -364,9 +363,6 @@ def _check_kinds(options: Options) -> None:
 def _check(good: bool, name: str, given: object, expected: str, remedy: str) -> None:
     if not good:
         raise OptionError(f"{name}: {given!r} was given, {expected} was expected; {remedy}")
-
-
-# --- what a caller gets ---------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

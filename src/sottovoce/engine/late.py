@@ -52,7 +52,7 @@ class Late:
             return
         n_text = self.network.model.dims.n_text_ctx
         rows = [s.rows[0] for s in sequences]
-        where, left = self.stream.put([rows, [s.n_most(n_text) for s in sequences]])
+        where, left = self.stream.put([rows, [s.n_most(n_text) - s.n_sampled for s in sequences]])
         self.rows.left.index_copy_(0, where, left)
         self.rows.ended.index_fill_(0, where, False)
         # the last token of the prompt; the first choice stands behind it

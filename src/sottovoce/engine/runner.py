@@ -101,28 +101,45 @@ class Runner:
 
     def prefill(self, sequences: Seq[Sequence]) -> Tensor:
         """Read the prompts of new sequences; note how probable silence is. Returns (R, V) logits, by row of each."""
-        asks = [s.window.ask for s in sequences]
-        prompts = [a.prompt for a in asks if isinstance(a, Decode)]
-        # two of each: where the text starts, which says how probable silence is, and where it goes on
-        wanted = [(a.i_sot, len(a.prompt) - 1) for a in asks if isinstance(a, Decode)]
-        logits = self.network.read(prompts, [s.rows[0] for s in sequences], [s.slot for s in sequences], wanted)
-        silence = logits[::2].softmax(dim=-1)[:, self.vocabulary.no_speech]
-        for sequence, ask in zip(sequences, asks, strict=True):
-            assert isinstance(ask, Decode)
-            first = sequence.rows[0]
-            self.network.copy_rows_(sequence.rows[1:], [first] * (len(sequence.rows) - 1), len(ask.prompt))
+        asks = [s.window.ask for s in sequences if isinstance(s.window.ask, Decode)]
+        drafts = [s.draft(self.vocabulary.eot, self.model.dims.n_text_ctx) for s in sequences]
+        texts = [(*a.prompt, *draft) for a, draft in zip(asks, drafts, strict=True)]
+        # of each: where the text starts, which says how probable silence is, and where it goes on, also in its draft
+        wanted = [(a.i_sot, *range(len(a.prompt) - 1, len(t))) for a, t in zip(asks, texts, strict=True)]
+        logits = self.network.read(texts, [s.rows[0] for s in sequences], [s.slot for s in sequences], wanted)
+        firsts = np.cumsum([0, *(len(w) for w in wanted[:-1])]).tolist()
+        silence = logits[self.stream.put(firsts)].softmax(dim=-1)[:, self.vocabulary.no_speech]
+        lasts = []
+        for sequence, ask, draft, first in zip(sequences, asks, drafts, firsts, strict=True):
+            row = sequence.rows[0]
+            self.network.copy_rows_(sequence.rows[1:], [row] * (len(sequence.rows) - 1), len(ask.prompt))
             self.rules.reset_(sequence.rows, ask)
             if ask.search.temperature > 0:
-                self._generators[first] = torch.Generator(self.device).manual_seed(ask.search.seed)
+                self._generators[row] = torch.Generator(self.device).manual_seed(ask.search.seed)
+            n_verified = self._verify(sequence, draft, logits[first + 1 :]) if draft else 0
+            lasts.append(first + 1 + n_verified)
         if self.late is not None and all(self.late.takes(s) for s in sequences):
             self.late.begin_(sequences, silence)
-            return logits[1::2]
+            return logits[self.stream.put(lasts)]
         for sequence, prob in zip(sequences, silence.tolist(), strict=True):  # sync
             sequence.no_speech_prob = prob
         if self.late is not None:
             self.late.begin_([s for s in sequences if self.late.takes(s)])
-        lines = [i for i, s in enumerate(sequences) for _ in s.rows]
-        return logits[1::2][self.stream.put(lines)]
+        return logits[self.stream.put([last for s, last in zip(sequences, lasts, strict=True) for _ in s.rows])]
+
+    def _verify(self, sequence: Sequence, draft: Seq[int], logits: Tensor) -> int:
+        """Take from a draft what the sequence would say itself; returns how many tokens that are.
+
+        logits: of its end of the prompt and of each token of the draft, (1 + n_draft, V) or more.
+        """
+        row = self.stream.put(sequence.rows)
+        for i, token in enumerate(draft):
+            found = self._proposal([sequence], logits[i : i + 1].clone())  # sync
+            if int(found.tokens[0, 0]) != token:
+                return i
+            advance(sequence, found.tokens, found.logprobs, self.vocabulary.eot)
+            self.rules.update_(self.stream.put([token]), row)
+        return len(draft)
 
     def decode(self, sequences: Seq[Sequence]) -> Tensor:
         """One step for running sequences: (R, V) logits after each row's newest token."""

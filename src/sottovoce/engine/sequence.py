@@ -65,6 +65,14 @@ class Sequence:
         assert isinstance(self.window.ask, Decode)
         return max(1, min(self.window.ask.search.max_tokens, n_text_ctx + 1 - len(self.window.ask.prompt)))
 
+    def draft(self, eot: int, n_text_ctx: int) -> tuple[int, ...]:
+        """What of its draft may be verified: up to the end of text, and one token less than may be sampled."""
+        ask = self.window.ask
+        if not isinstance(ask, Decode) or ask.search.temperature > 0 or self.n_rows > 1:
+            return ()
+        n = ask.draft.index(eot) if eot in ask.draft else len(ask.draft)
+        return ask.draft[: min(n, self.n_most(n_text_ctx) - 1)]
+
     def start(self) -> None:
         """Forget what was sampled; called when its rows have been given."""
         n = len(self.rows)
