@@ -220,6 +220,17 @@ def greedy_windows(n: int) -> list[Window]:
     return [Window(f"k{i}", a_sound(i), an_ask(dice), f"flow{i % 3}") for i in range(n)]
 
 
+def test_memory_that_ran_out_while_recording_is_recognised_behind_the_error_of_the_recording() -> None:
+    """torch ends a recording when it is left, and what that raises hides why it was left."""
+    hidden = RuntimeError("capture was invalidated")
+    hidden.__context__ = torch.OutOfMemoryError("CUDA out of memory")
+    stream = FullStream(most=1, error=hidden)
+    graphs = Graphs(stream)
+    graphs.run(("step", 1, 0), lambda: None)
+    graphs.run(("step", 2, 0), lambda: None)
+    assert stream.n_forgotten == 1
+
+
 @pytest.mark.parametrize("stream", STREAMS)
 def test_the_tokens_and_their_probabilities_are_those_of_the_plain_network(stream: str) -> None:
     """30 windows through 8 rows: rows are used again while what was chosen for them is still on its way."""

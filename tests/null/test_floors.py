@@ -78,7 +78,7 @@ SPEAKS = {
     "click": {"cli"},
     "rich": {"cli"},
     # of the standard library
-    "threading": {"engine.loop", "engine.pool"},
+    "threading": {"engine.loop", "engine.pool", "engine.stream"},
     "_thread": set[str](),
     "multiprocessing": set[str](),
     "asyncio": {"flow.drive", "api", "compat"},

@@ -54,7 +54,7 @@ class Graphs:
             recorded = self.stream.record(work)
         except Exception as e:  # a graph is only ever an acceleration
             self._refused.add(key)
-            if is_out_of_memory(e):
+            if is_out_of_memory(e) or (e.__context__ is not None and is_out_of_memory(e.__context__)):
                 self.forget()  # what is done without a graph may fit then
             if not self._told:
                 log.warning("%s of %d cannot be recorded, and runs step by step, slower: %s", key[0], key[1], e)

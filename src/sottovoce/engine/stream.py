@@ -5,6 +5,7 @@ PlainStream stands in for CUDA on any device, so that what is written for stream
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Protocol
 
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+ONE_AT_A_TIME = threading.Lock()  # torch.cuda.graph: only one recording may be underway in a process
 Work = Callable[[], None]
 Read = Callable[[], tuple[np.ndarray, ...]]  # waits until a device has posted; then gives what it posted
 
@@ -100,16 +102,18 @@ class CudaStream:
         return read
 
     def record(self, work: Work) -> Work:
-        with torch.cuda.device(self.device):
-            here, aside = torch.cuda.current_stream(self.device), self._aside
+        graph, aside, here = torch.cuda.CUDAGraph(), self._aside, torch.cuda.current_stream(self.device)
+        with ONE_AT_A_TIME, torch.cuda.device(self.device):
             aside.wait_stream(here)
-            with torch.cuda.stream(aside):
-                work()  # libraries find their handles and workspaces, Triton compiles: none of that can be recorded
-            here.wait_stream(aside)
-            graph = torch.cuda.CUDAGraph()
-            # other threads may use other devices, or load a model on this one, meanwhile
-            with torch.cuda.graph(graph, pool=self._pool, stream=aside, capture_error_mode="thread_local"):
-                work()
+            try:
+                with torch.cuda.stream(aside):
+                    work()  # libraries make their handles and workspaces, Triton compiles: none of it can be recorded
+                here.wait_stream(aside)
+                # other threads may use other devices, or load a model on this one, meanwhile
+                with torch.cuda.graph(graph, pool=self._pool, stream=aside, capture_error_mode="thread_local"):
+                    work()
+            finally:
+                torch.cuda.set_stream(here)  # torch leaves the stream aside in use if a recording cannot be ended
         return graph.replay
 
     def forget(self) -> None:
