@@ -18,7 +18,8 @@ def compile_all() -> None:
             names = kernel.arg_names
             signature = {name: "constexpr" if name in constants else types[name] for name in names}
             places = {(names.index(name),): value for name, value in constants.items()}
-            source = ASTSource(fn=kernel, signature=signature, constexprs=places)
+            aligned = {(i,): [["tt.divisibility", 16]] for i, name in enumerate(names) if signature[name][0] == "*"}
+            source = ASTSource(fn=kernel, signature=signature, constexprs=places, attrs=aligned)
             built = triton.compile(source, target=GPUTarget("cuda", capability, 32), options={"num_warps": warps})
             assert "cubin" in built.asm, f"{kernel.__name__} for {capability}"
         print(capability)

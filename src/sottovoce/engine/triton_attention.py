@@ -28,14 +28,17 @@ def _attend_part(
     line, head, part = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     n_heads, n_parts = tl.num_programs(1), tl.num_programs(2)
     d = tl.arange(0, WIDTH)
-    at = tl.load(index + line)  # int64: pools are larger than 2 GiB
+    of = tl.load(index + line)  # int64: pools are larger than 2 GiB
     end = longest
     if HAS_LENGTHS:
         end = tl.load(lengths + line).to(tl.int32)
     begin = part * SPLIT
     end = tl.minimum(end, begin + SPLIT)
-    end = tl.where(at < 0, begin, end)
-    first = (tl.maximum(at, 0) * n_heads + head) * n_positions
+    end = tl.where(of < 0, begin, end)
+    first = (tl.maximum(of, 0) * n_heads + head) * n_positions  # int64 once; the offsets below are short
+    keys, values = keys + first * WIDTH, values + first * WIDTH
+    if IS_8_BIT:
+        key_scale, value_scale = key_scale + first, value_scale + first
     query = tl.load(q + (line * n_heads + head) * WIDTH + d).to(tl.float32) * scale
     top = tl.full((), float("-inf"), tl.float32)
     total = tl.zeros((), tl.float32)
@@ -43,19 +46,19 @@ def _attend_part(
     for p0 in range(begin, end, BLOCK):
         p = p0 + tl.arange(0, BLOCK)
         seen = p < end
-        place = first + p
-        key = tl.load(keys + place[:, None] * WIDTH + d[None, :], mask=seen[:, None], other=0).to(tl.float32)
+        at = p[:, None] * WIDTH + d[None, :]
+        key = tl.load(keys + at, mask=seen[:, None], other=0).to(tl.float32)
         score = tl.sum(key * query[None, :], axis=1)
         if IS_8_BIT:
-            score *= tl.load(key_scale + place, mask=seen, other=0.0)
+            score *= tl.load(key_scale + p, mask=seen, other=0.0)
         score = tl.where(seen, score, float("-inf"))
         highest = tl.maximum(top, tl.max(score, axis=0))
         weight = tl.exp2(score - highest)
         shrink = tl.exp2(top - highest)
         total = total * shrink + tl.sum(weight, axis=0)
         if IS_8_BIT:
-            weight *= tl.load(value_scale + place, mask=seen, other=0.0)
-        value = tl.load(values + place[:, None] * WIDTH + d[None, :], mask=seen[:, None], other=0).to(tl.float32)
+            weight *= tl.load(value_scale + p, mask=seen, other=0.0)
+        value = tl.load(values + at, mask=seen[:, None], other=0).to(tl.float32)
         found = found * shrink + tl.sum(weight[:, None] * value, axis=0)
         top = highest
     to = (line * n_heads + head) * n_parts + part
