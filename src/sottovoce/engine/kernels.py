@@ -198,8 +198,10 @@ def packed(weight: Tensor) -> Tensor:
     return room(tuple(pairs.shape), torch.bfloat16).copy_(pairs)
 
 
-def room(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+def room(shape: tuple[int, ...], dtype: torch.dtype, *, huge: bool = True) -> Tensor:
     """Memory in huge pages where the system gives them, zeroed, and touched only when it is first written.
+
+    huge: False for what is mostly never touched, in small pages.
 
     Streams of keys, values and weights come from there twice as fast as from small pages (docs/log.md).
     Raises MemoryError.
@@ -214,7 +216,7 @@ def room(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
             raise
         raise MemoryError(f"the system gives no {n_bytes >> 20} MB") from e
     with contextlib.suppress(OSError):  # a kernel without huge pages: small ones will do
-        memory.madvise(mmap.MADV_HUGEPAGE)
+        memory.madvise(mmap.MADV_HUGEPAGE if huge else mmap.MADV_NOHUGEPAGE)
     start = -ctypes.addressof(ctypes.c_char.from_buffer(memory)) % HUGE_PAGE
     return torch.frombuffer(memory, dtype=dtype, count=prod(shape), offset=start).view(shape)
 

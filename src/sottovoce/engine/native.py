@@ -126,7 +126,7 @@ class NativeDecoder:
         self.spare_row = n_rows
         self.n_keys, self.n_values = padded(dims.n_audio_ctx, GROUP), padded(dims.n_audio_ctx, TILE_K)
         heads, shape = dims.n_text_head, (n_rows + 1, dims.n_text_head, dims.n_text_ctx, HEAD)
-        self.self_k, self.self_v = ([room(shape, torch.bfloat16) for _ in range(self.n_layer)] for _ in range(2))
+        self.self_k, self.self_v = ([room(shape, torch.bfloat16, huge=False) for _ in range(self.n_layer)] for _ in range(2))
         sizes, kind = (self.n_keys, self.n_values), torch.int8 if int8 else torch.bfloat16
         self.cross_k, self.cross_v = (
             [room((n_slots, heads, n * HEAD), kind) for _ in range(self.n_layer)] for n in sizes
