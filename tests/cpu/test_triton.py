@@ -6,13 +6,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from sottovoce.engine import align, choices
+from sottovoce.engine import align, choices, fused
 from sottovoce.engine.choices import RowState
 from sottovoce.engine.engine import Engine
 from sottovoce.engine.fused import Fused, kernels
@@ -172,6 +173,38 @@ def test_the_median_filter(triton: Fused, width: int) -> None:
         x = torch.randn(3, 2, n_positions, generator=torch.Generator().manual_seed(0)).round(decimals=1)
         expected = align.median_filter(x, width).mean(dim=0)
         torch.testing.assert_close(triton_align.filtered(x, width), expected)
+
+
+def test_kernels_are_tried_before_they_are_used(triton: Fused) -> None:
+    """Each beside its twin; what differs is named, and the twins compute."""
+    assert fused.differing(triton, CPU, torch.float16) == []
+    wrong = Fused(
+        lambda *args: triton.attend(*args) * 1.2,  # type: ignore[arg-type]
+        lambda rules, logits, *rest: triton.best(rules, logits.flip(1), *rest),
+        lambda *args: triton.jumps(*args) + 1,
+    )
+    assert fused.differing(wrong, CPU, torch.float32) == ["attention differs", "choice differs", "word times differs"]
+
+
+def test_twins_compute_where_kernels_are_wrong(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also where Triton is missing, does not compile, or the device is too old for it."""
+    monkeypatch.setattr(torch.cuda, "device", lambda _: nullcontext())
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
+    assert fused.fused(CPU, torch.float32) is not fused.PLAIN
+    monkeypatch.setattr(fused, "differing", lambda *_: ["attention differs"])
+    assert fused.fused(CPU, torch.float32) is fused.PLAIN
+    assert "attention differs" in caplog.text
+
+    def missing() -> Fused:
+        raise ImportError("No module named 'triton'")
+
+    monkeypatch.setattr(fused, "kernels", missing)
+    assert fused.fused(CPU, torch.float32) is fused.PLAIN
+    assert "No module named 'triton'" in caplog.text
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (7, 5))
+    assert fused.fused(CPU, torch.float32) is fused.PLAIN
 
 
 def test_a_whole_decoding_by_kernels(triton: Fused) -> None:

@@ -41,7 +41,7 @@ def stream(device: torch.device) -> Stream:
 @pytest.fixture(scope="session")
 def kernels(device: torch.device) -> Fused:
     """Triton's, if they run here."""
-    found = fused.PLAIN if ON_CPU else fused.fused(device)
+    found = fused.PLAIN if ON_CPU else fused.fused(device, torch.float16)
     if found is fused.PLAIN and not ON_CPU:
         pytest.skip("Triton's kernels do not run on this device")
     return found
@@ -49,7 +49,7 @@ def kernels(device: torch.device) -> Fused:
 
 @pytest.fixture
 def parts(stream: Stream, device: torch.device) -> tuple[Stream, Fused]:
-    return stream, fused.PLAIN if ON_CPU else fused.fused(device)
+    return stream, fused.PLAIN if ON_CPU else fused.fused(device, torch.float16)
 
 
 @pytest.fixture

@@ -52,7 +52,7 @@ class Runner:
         self.n_slots = n_rows + SPARE_SLOTS
         cuda = stream_of(self.device)
         if parts is None and cuda is not None:
-            parts = cuda, fused.fused(self.device)
+            parts = cuda, fused.fused(self.device, self.dtype)
         self.stream, self.fused = parts or (PlainStream(self.device), fused.PLAIN)
         self.rules = RuleBook(vocabulary, n_rows + 1, model.dims.n_text_ctx, self.device, self.stream)
         self.network: Network
