@@ -25,6 +25,7 @@ from sottovoce.engine.stream import Stream
 from sottovoce.model.whisper import DecoderBlock, Whisper
 
 LENGTHS = (32, 64, 128, 256)  # buckets of text length, where attention cannot follow each line's own
+READ_LENGTHS = (1, 4, 8)  # buckets of prompts: a language's question, a start, a start and a few words; else unrecorded
 READ_TOGETHER = 16  # texts: the keys and values of their sounds are gathered for them, layer by layer
 EXACT_WINDOWS = 8  # up to so many windows are encoded together without filling up: one costs as much as many steps
 
@@ -50,6 +51,10 @@ class CudaNetwork:
         self._lines = torch.zeros(2, n_most, dtype=torch.int64, device=self.device)  # row and slot of each line
         self._known_lines: tuple[list[int], list[int], int] | None = None  # what stands there now
         self._logits = torch.zeros(n_most, d.n_vocab, device=self.device)
+        self._texts = torch.zeros(2 + READ_LENGTHS[-1], READ_TOGETHER, dtype=torch.int64, device=self.device)
+        self._hidden = torch.zeros(
+            READ_TOGETHER, READ_LENGTHS[-1], d.n_text_state, device=self.device, dtype=self.dtype
+        )
         self._sounds: dict[int, tuple[Tensor, Tensor]] = {}  # mel and features, by bucket of windows
 
     # --- sounds -----------------------------------------------------------------------------------------------------
@@ -136,16 +141,35 @@ class CudaNetwork:
         return found[0] if len(found) == 1 else torch.cat(found)
 
     def _read(self, texts: Seq[Seq[int]], rows: Seq[int], slots: Seq[int], wanted: Seq[Seq[int]]) -> Tensor:
-        longest = max(len(text) for text in texts)
-        padded = np.zeros((len(texts), longest), np.int64)
-        for line, text in zip(padded, texts, strict=True):
-            line[: len(text)] = text
-        kept = None if NOWHERE in rows else self.stream.put(list(rows))
-        cache = _ReadPass(self, kept, self.stream.put(list(slots)), ())
-        hidden = self.model.decoder(self.stream.put(padded), self._places(longest, len(texts)), cache)
+        n, longest = len(texts), max(len(text) for text in texts)
+        length = next((n for n in READ_LENGTHS if longest <= n), None)
+        size = n if length is None else bucket(n)
+        given = np.zeros((2 + (length or longest), size), np.int64)  # row, slot and tokens of each line
+        given[0], given[1] = self.spare_row, -1
+        given[0, :n] = [self.spare_row if row == NOWHERE else row for row in rows]
+        given[1, :n] = slots
+        for line, text in enumerate(texts):
+            given[2 : 2 + len(text), line] = text
+        if length is None:
+            hidden = self._hidden_of(self.stream.put(given))
+        else:
+            texts_here, hidden = self._texts[: 2 + length, :size], self._hidden[:size, :length]
+            texts_here.copy_(self.stream.put(given))
+
+            def work() -> None:
+                hidden.copy_(self._hidden_of(texts_here))
+
+            self.graphs.run(("read", size, length), work)
         asked = [(line, i) for line, indices in enumerate(wanted) for i in indices]
         lines, indices = self.stream.put(asked).unbind(1)
         return self.model.decoder.logits(hidden[lines, indices])
+
+    def _hidden_of(self, given: Tensor) -> Tensor:
+        """(B, T, C) of lines (2 + T, B): row, slot, tokens."""
+        n_tokens, n_texts = len(given) - 2, given.shape[1]
+        cache = _ReadPass(self, given[0], given[1], ())
+        hidden: Tensor = self.model.decoder(given[2:].T, self._places(n_tokens, n_texts), cache)
+        return hidden
 
     def scores(self, text: Seq[int], slot: int, wanted: Seq[int], heads: Seq[tuple[int, int]]) -> tuple[Tensor, Tensor]:
         cache = _ReadPass(self, None, self.stream.put([slot]), heads)
@@ -195,7 +219,9 @@ class _ReadPass:
         return F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2)
 
     def attend_cross(self, i_layer: int, q: Tensor) -> Tensor:
-        keys, values = self.network.cross[i_layer].gather(self.slots, self.network.model.dims.n_audio_ctx, q.dtype)
+        keys, values = self.network.cross[i_layer].gather(
+            self.slots.clamp(min=0), self.network.model.dims.n_audio_ctx, q.dtype
+        )
         scale = q.shape[-1] ** -0.25
         for layer, head in self.heads:
             if layer == i_layer:
