@@ -114,10 +114,12 @@ def test_what_is_kept_nowhere_touches_no_row(twins: Twins) -> None:
 
 
 def test_scores_of_chosen_heads(twins: Twins) -> None:
-    heads, text = [(1, 0), (0, 1)], [(5 * i) % DIMS.n_vocab for i in range(80)]
-    (logits, ours), (theirs_logits, theirs) = (n.scores(text, 3, range(2, 79), heads) for n in twins)
-    assert close(logits, theirs_logits)
-    assert close(ours, theirs)
+    """Texts of any length, one after another, and other heads."""
+    for heads, n, slot in (([(1, 0), (0, 1)], 80, 3), ([(1, 0), (0, 1)], 31, 1), ([(0, 0)], 70, 5), ([(0, 0)], 96, 0)):
+        text = [(5 * i) % DIMS.n_vocab for i in range(n)]
+        (logits, ours), (theirs_logits, theirs) = (net.scores(text, slot, range(2, n - 1), heads) for net in twins)
+        assert close(logits, theirs_logits)
+        assert close(ours, theirs)
 
 
 def test_sounds_in_8_bits_are_heard_alike(model: Whisper) -> None:

@@ -26,6 +26,7 @@ from sottovoce.model.whisper import DecoderBlock, Whisper
 
 LENGTHS = (32, 64, 128, 256)  # buckets of text length, where attention cannot follow each line's own
 READ_LENGTHS = (1, 4, 8)  # buckets of prompts: a language's question, a start, a start and a few words; else unrecorded
+SPOKEN_LENGTHS = (32, 64, 128, 256)  # buckets of texts whose word times are asked for
 READ_TOGETHER = 16  # texts: the keys and values of their sounds are gathered for them, layer by layer
 EXACT_WINDOWS = 8  # up to so many windows are encoded together without filling up: one costs as much as many steps
 
@@ -55,6 +56,9 @@ class CudaNetwork:
         self._hidden = torch.zeros(
             READ_TOGETHER, READ_LENGTHS[-1], d.n_text_state, device=self.device, dtype=self.dtype
         )
+        self._spoken = torch.zeros(1 + d.n_text_ctx, dtype=torch.int64, device=self.device)
+        self._heard = torch.zeros(d.n_text_ctx, d.n_text_state, device=self.device, dtype=self.dtype)
+        self._scores: dict[tuple[tuple[int, int], ...], Tensor] = {}  # by heads
         self._sounds: dict[int, tuple[Tensor, Tensor]] = {}  # mel and features, by bucket of windows
 
     # --- sounds -----------------------------------------------------------------------------------------------------
@@ -172,10 +176,24 @@ class CudaNetwork:
         return hidden
 
     def scores(self, text: Seq[int], slot: int, wanted: Seq[int], heads: Seq[tuple[int, int]]) -> tuple[Tensor, Tensor]:
-        cache = _ReadPass(self, None, self.stream.put([slot]), heads)
-        hidden = self.model.decoder(self.stream.put([list(text)]), self._places(len(text), 1), cache)
-        logits = self.model.decoder.logits(hidden[0, self.stream.put(list(wanted))])
-        return logits, torch.stack([cache.scores[pair] for pair in heads])
+        """The scores hold until the next call."""
+        pairs, d = tuple(heads), self.model.dims
+        if pairs not in self._scores:
+            self._scores[pairs] = torch.zeros(len(pairs), d.n_text_ctx, d.n_audio_ctx, device=self.device)
+        n_text, found = d.n_text_ctx, self._scores[pairs]
+        length = next((n for n in SPOKEN_LENGTHS if len(text) <= n < n_text), n_text)
+        line, hidden = self._spoken[: 1 + length], self._heard[:length]  # slot, tokens
+        line.copy_(self.stream.put([slot, *text, *[0] * (length - len(text))]))
+
+        def work() -> None:
+            cache = _ReadPass(self, None, line[:1], pairs)
+            hidden.copy_(self.model.decoder(line[None, 1:], self._places(length, 1), cache)[0])
+            for buffer, pair in zip(found, pairs, strict=True):
+                buffer[:length] = cache.scores[pair]
+
+        self.graphs.run((f"scores of heads {list(self._scores).index(pairs)}", length, d.n_audio_ctx), work)
+        logits = self.model.decoder.logits(hidden[self.stream.put(list(wanted))])
+        return logits, found[:, : len(text)]
 
     def _places(self, n: int, n_texts: int) -> Tensor:
         return torch.arange(n, device=self.device).expand(n_texts, -1)
