@@ -103,7 +103,7 @@ def bed(
         network = Whisper(card.dims).to(torch.device(device), dtype)
         torch.nn.init.normal_(network.decoder.positional_embedding, std=0.02)
     t, vocabulary = Tokenizer(network.dims.n_vocab), vocabulary_of(network.dims)
-    runner = Runner(network.eval().requires_grad_(False), vocabulary, n_rows, n_threads, kv, parts)
+    runner = Runner(network.eval().requires_grad_(False), vocabulary, n_rows, n_threads, kv, parts=parts)
     runner.begin()
     return Bed(runner, t, n_windows, n_rows)
 

@@ -1,6 +1,6 @@
 """A CUDA device, and how it is driven. Without one these tests are skipped.
 
-SOTTOVOCE_TESTS_ON_CPU=1 runs them on the CPU through the same seams (what compares speed is skipped): so the tests
+GPU_TESTS_ON_CPU=1 runs them on the CPU through the same seams (what compares speed is skipped): so the tests
 themselves are tried where there is no GPU.
 """
 
@@ -16,7 +16,7 @@ from sottovoce.engine import fused
 from sottovoce.engine.fused import Fused
 from sottovoce.engine.stream import CudaStream, PlainStream, Stream
 
-ON_CPU = "SOTTOVOCE_TESTS_ON_CPU" in os.environ and not torch.cuda.is_available()
+ON_CPU = "GPU_TESTS_ON_CPU" in os.environ and not torch.cuda.is_available()
 HERE = Path(__file__).parent
 
 

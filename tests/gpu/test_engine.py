@@ -26,7 +26,7 @@ def kv(request: pytest.FixtureRequest) -> str:
 
 
 def an_engine(parts: Parts, kv: str = "auto") -> Engine:
-    engine = Engine(Runner(twin.a_model().to(parts[0].device), V, 8, 1, kv, parts), twin.SOT, encode_windows=3)
+    engine = Engine(Runner(twin.a_model().to(parts[0].device), V, 8, 1, kv, parts=parts), twin.SOT, encode_windows=3)
     engine.begin()
     return engine
 

@@ -148,7 +148,7 @@ class RuleBook:
         """Row targets[i] continues the sequence of row sources[i]."""
         if list(targets) == list(sources):
             return
-        to, of = list(targets), list(sources)
+        to, of = self._stream.put([list(targets), list(sources)])
         for state in (self._n_sampled, self._last_is_time, self._before_is_time, self._last_time, self._history):
             state[to] = state[of]
 

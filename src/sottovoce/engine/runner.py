@@ -175,16 +175,22 @@ class Runner:
         """As sample, on the host."""
         proposal = self._proposal(sequences, logits)
         done, chosen, line = [], [], 0
+        moves: list[tuple[int, int]] = []  # of all together: a device is told what to copy once a step, not once a beam
+        longest = 0
         for sequence in sequences:
             lines = slice(line, line + len(sequence.rows))
             step = advance(sequence, proposal.tokens[lines], proposal.logprobs[lines], self.vocabulary.eot)
             sources = [sequence.rows[i] for i in step.sources]
             if sources != sequence.rows and not step.done:
-                self.network.copy_rows_(sequence.rows, sources, sequence.position)
-                self.rules.copy_rows_(sequence.rows, sources)
+                moves += [(to, of) for to, of in zip(sequence.rows, sources, strict=True) if to != of]
+                longest = max(longest, sequence.position)
             chosen += step.tokens
             done.append(step.done or sequence.n_sampled >= sequence.n_most(self.model.dims.n_text_ctx))
             line = lines.stop
+        if moves:
+            targets, origins = zip(*moves, strict=True)
+            self.network.copy_rows_(targets, origins, longest)
+            self.rules.copy_rows_(targets, origins)
         rows = [row for s in sequences for row in s.rows]
         self.rules.update_(self.stream.put(chosen), self.stream.put(rows))
         return done
