@@ -65,7 +65,7 @@ class Whisper:
         """Load a model, from this disk or from the first source that serves it.
 
         model: a name (`sottovoce models list`), a Hugging Face repository id, a folder or a file; "base" if None.
-        device: auto, cpu, cuda, cuda:N, mps. compute: auto, float32, bfloat16, float16.
+        device: auto, cpu, cuda, cuda:N, mps. compute: auto, float32, bfloat16, float16, int8.
         threads: CPU threads; 0: as many as this process may use. What is None comes from `config`, or its defaults.
         on_download(n_done_bytes, n_all_bytes, source) is called while files are fetched; n_all_bytes: 0 if unknown.
         pool: where the model is awake already, or is loaded to stay; it is held there until `close()`. None: its own.

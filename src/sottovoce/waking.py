@@ -79,7 +79,8 @@ class Found:
         try:
             with one_thread():  # only the engine's own thread has a pool of workers
                 network = weights.load(self.files.path, device=device, dtype=self.choice.dtype, alignment_heads=heads)
-                runner = Runner(network, vocabulary, self.rows, config.threads or n_threads(), config.kv)
+                n, bits = config.threads or n_threads(), self.choice.weight_bits
+                runner = Runner(network, vocabulary, self.rows, n, config.kv, bits)
             memory.give_back()  # what weights were read and packed through
         except Exception as e:
             if not memory.is_out_of_memory(e):

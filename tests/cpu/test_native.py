@@ -44,13 +44,13 @@ def model() -> Whisper:
     return model.to(torch.bfloat16)
 
 
-@pytest.fixture(params=["bfloat16", "int8"])
+@pytest.fixture(params=[(16, 16), (8, 16), (8, 8)], ids=["bfloat16", "kv in 8 bits", "all in 8 bits"])
 def twins(model: Whisper, request: pytest.FixtureRequest) -> tuple[native.NativeNetwork, PlainNetwork]:
     plain = Whisper(DIMS).eval().requires_grad_(False)
     plain.load_state_dict({name: t.float() for name, t in model.state_dict().items()})
     given_up = copy.deepcopy(model)
     pair = (
-        native.NativeNetwork(given_up, N_SLOTS, N_ROWS, 2, request.param == "int8"),
+        native.NativeNetwork(given_up, N_SLOTS, N_ROWS, 2, *request.param),
         PlainNetwork(plain, N_SLOTS, N_ROWS),
     )
     torch.manual_seed(1)

@@ -9,16 +9,20 @@ import torch
 from sottovoce.engine import kernels
 from sottovoce.errors import ConfigError
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "int8": torch.bfloat16}
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Where and how precisely to compute, and why. devices: all that compute; a model has an engine on each."""
+    """Where and how precisely to compute, and why. devices: all that compute; a model has an engine on each.
+
+    weight_bits: 8 where the decoder's weights are kept as whole numbers; else they are of the dtype.
+    """
 
     devices: tuple[torch.device, ...]
     dtype: torch.dtype
     reason: str
+    weight_bits: int = 16
 
     @property
     def device(self) -> torch.device:
@@ -27,7 +31,7 @@ class Choice:
 
     @property
     def compute(self) -> str:
-        return str(self.dtype).removeprefix("torch.")
+        return "int8" if self.weight_bits == 8 else str(self.dtype).removeprefix("torch.")
 
 
 def choose(device: str = "auto", compute: str = "auto") -> Choice:
@@ -47,8 +51,14 @@ def choose(device: str = "auto", compute: str = "auto") -> Choice:
         raise ConfigError(
             "compute: float16 was given, but CPUs compute float16 slowly and with overflow; use bfloat16 or float32"
         )
+    if compute == "int8" and (where.type != "cpu" or kernels.library() is None):
+        raise ConfigError(
+            f"compute: int8 was given, but 8-bit weights need the compiled CPU kernels, which {where} has not; use "
+            "bfloat16, float16 or float32"
+        )
     names = " and ".join(str(device) for device in devices)
-    return Choice(devices, dtype, f"{names}: {why}; {str(dtype).removeprefix('torch.')}: {why_dtype}")
+    kind = "int8 (weights of the decoder)" if compute == "int8" else str(dtype).removeprefix("torch.")
+    return Choice(devices, dtype, f"{names}: {why}; {kind}: {why_dtype}", 8 if compute == "int8" else 16)
 
 
 def _device(name: str) -> tuple[torch.device, str]:

@@ -47,9 +47,10 @@ class DecoderLayer(Structure):
     """cpp/decoder.cpp:DecoderLayer."""
 
     _fields_ = _fields(
-        "self_norm self_norm_bias self_in self_in_bias self_out self_out_bias "
-        "cross_norm cross_norm_bias cross_in cross_in_bias cross_out cross_out_bias "
-        "mlp_norm mlp_norm_bias mlp_in mlp_in_bias mlp_out mlp_out_bias self_k self_v cross_k cross_v "
+        "self_norm self_norm_bias self_in self_in_scale self_in_bias self_out self_out_scale self_out_bias "
+        "cross_norm cross_norm_bias cross_in cross_in_scale cross_in_bias cross_out cross_out_scale cross_out_bias "
+        "mlp_norm mlp_norm_bias mlp_in mlp_in_scale mlp_in_bias mlp_out mlp_out_scale mlp_out_bias "
+        "self_k self_v cross_k cross_v "
         "cross_k_scale cross_v_scale",
         c_void_p,
     )
@@ -60,7 +61,7 @@ class Decoder(Structure):
 
     _fields_ = [
         *_fields("n_layer n_state n_head n_vocab n_text n_audio", c_int32),
-        *_fields("positions norm norm_bias embedding", c_void_p),
+        *_fields("positions norm norm_bias embedding embedding_scale", c_void_p),
         ("layers", POINTER(DecoderLayer)),
     ]
 
@@ -196,6 +197,16 @@ def packed(weight: Tensor) -> Tensor:
     weight = F.pad(weight.to(torch.bfloat16), (0, 0, 0, -n % GROUP))
     pairs = weight.view(-1, GROUP, k // 2, 2).transpose(1, 2)  # (N/64, K/2, 64, 2)
     return room(tuple(pairs.shape), torch.bfloat16).copy_(pairs)
+
+
+def packed8(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """The same as 8-bit whole numbers, and the scale of each of its N lines: (N padded,) float32."""
+    n, k = weight.shape
+    weight = F.pad(weight.float(), (0, 0, 0, -n % GROUP))
+    scale = weight.abs().amax(dim=1) / 127
+    whole = (weight / scale.clamp(min=torch.finfo(torch.float32).tiny)[:, None]).round_().to(torch.int8)
+    pairs = whole.view(-1, GROUP, k // 2, 2).transpose(1, 2)
+    return room(tuple(pairs.shape), torch.int8).copy_(pairs), scale
 
 
 def room(shape: tuple[int, ...], dtype: torch.dtype, *, huge: bool = True) -> Tensor:

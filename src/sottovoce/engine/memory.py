@@ -69,7 +69,7 @@ def _free_bytes(device: torch.device) -> int:
 def n_bytes(dims: Dims, device: torch.device, dtype: torch.dtype, n_rows: int, kv: str = "auto") -> int:
     """What a model takes on a device: weights, and pools as if every slot and row were in use.
 
-    What a step computes with comes on top.
+    What a step computes with comes on top. Weights in 8 bits are counted as 16.
     """
     native = device.type == "cpu" and dtype == torch.bfloat16 and kernels.library() is not None
     in_8_bits = kv != "bfloat16" if native else kv == "int8" and device.type == "cuda"

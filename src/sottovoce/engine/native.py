@@ -1,6 +1,7 @@
 """The network on compiled CPU kernels: packed weights, slots and rows, passes over lines. Plain twin: plain.py.
 
-A line is one token of one row. Weights, keys and values are bfloat16; the residual stream and logits float32.
+A line is one token of one row. Weights, keys and values are bfloat16, or in 8 bits with scales where that is asked for;
+the residual stream and logits float32.
 
     self: per layer (n_rows + 1, H, n_text_ctx, 64) keys and values; the last row is for texts that are only read
     cross: per layer and slot the keys and values of a sound, packed (cpp/decoder.cpp)
@@ -9,6 +10,7 @@ A line is one token of one row. Weights, keys and values are bfloat16; the resid
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from collections.abc import Sequence as Seq
 
 import numpy as np
@@ -17,11 +19,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sottovoce.engine import kernels
-from sottovoce.engine.kernels import BLOCK, GROUP, HEAD, TILE_K, packed, padded, room
+from sottovoce.engine.kernels import BLOCK, GROUP, HEAD, TILE_K, packed, packed8, padded, room
 from sottovoce.engine.rules import RuleBook
 from sottovoce.engine.sampler import Proposal
 from sottovoce.model.dims import Dims
 from sottovoce.model.whisper import Decoder, DecoderBlock, Encoder, EncoderBlock, Whisper
+
+Pack = Callable[[str, Tensor], dict[str, Tensor]]
 
 
 def fits(model: Whisper) -> bool:
@@ -37,11 +41,15 @@ class NativeNetwork:
     """A model's encoder and decoder.
 
     The model's own weights are given up as they are packed: its modules cannot be called any more.
+    kv_bits, weight_bits: 16 or 8, of the keys and values of sound, and of the decoder's weights.
     """
 
-    def __init__(self, model: Whisper, n_slots: int, n_rows: int, n_threads: int, int8: bool = False) -> None:
+    def __init__(
+        self, model: Whisper, n_slots: int, n_rows: int, n_threads: int, kv_bits: int = 16, weight_bits: int = 16
+    ) -> None:
         self.encoder = NativeEncoder(model.encoder, model.dims, n_threads)
-        self.decoder = NativeDecoder(model.decoder, model.dims, n_slots, n_rows, n_threads, int8)
+        sizes = n_slots, n_rows, n_threads, kv_bits, weight_bits
+        self.decoder = NativeDecoder(model.decoder, model.dims, *sizes)
         for part in (model.encoder, *model.decoder.blocks, model.decoder.token_embedding):
             part.to("meta")  # packed now; a second copy would double the memory
         self.features = self.encoder.features
@@ -116,7 +124,14 @@ class NativeDecoder:
     """A decoder's packed weights, slots and rows; what its methods mean says plain.Network."""
 
     def __init__(
-        self, decoder: Decoder, dims: Dims, n_slots: int, n_rows: int, n_threads: int, int8: bool = False
+        self,
+        decoder: Decoder,
+        dims: Dims,
+        n_slots: int,
+        n_rows: int,
+        n_threads: int,
+        kv_bits: int = 16,
+        weight_bits: int = 16,
     ) -> None:
         found = kernels.library()
         assert found is not None, "there are no kernels for this CPU"
@@ -126,17 +141,14 @@ class NativeDecoder:
         self.spare_row = n_rows
         self.n_keys, self.n_values = padded(dims.n_audio_ctx, GROUP), padded(dims.n_audio_ctx, TILE_K)
         heads, shape = dims.n_text_head, (n_rows + 1, dims.n_text_head, dims.n_text_ctx, HEAD)
-        self.self_k, self.self_v = ([room(shape, torch.bfloat16, huge=False) for _ in range(self.n_layer)] for _ in range(2))
-        sizes, kind = (self.n_keys, self.n_values), torch.int8 if int8 else torch.bfloat16
-        self.cross_k, self.cross_v = (
-            [room((n_slots, heads, n * HEAD), kind) for _ in range(self.n_layer)] for n in sizes
-        )
-        self.scale_k, self.scale_v = (
-            [room((n_slots if int8 else 0, heads, n), torch.float32) for _ in range(self.n_layer)] for n in sizes
-        )
+        layers, n_scaled = range(self.n_layer), n_slots if kv_bits == 8 else 0
+        self.self_k, self.self_v = ([room(shape, torch.bfloat16, huge=False) for _ in layers] for _ in range(2))
+        sizes, kind = (self.n_keys, self.n_values), torch.int8 if kv_bits == 8 else torch.bfloat16
+        self.cross_k, self.cross_v = ([room((n_slots, heads, n * HEAD), kind) for _ in layers] for n in sizes)
+        self.scale_k, self.scale_v = ([room((n_scaled, heads, n), torch.float32) for _ in layers] for n in sizes)
         self._kept: list[Tensor] = []  # what the structures point to
         self._kv = [self._cross_projection(block) for block in decoder.blocks]
-        self._structure = self._structure_of(decoder)
+        self._structure = self._structure_of(decoder, _packed8 if weight_bits == 8 else _packed)
         self._most_lines = int(found.sv_most_lines())
         self.n_threads = n_threads
         n_hear = n_threads * BLOCK * (GROUP * 4 + dims.n_text_state * 2)  # cpp/encoder.cpp:sv_hear
@@ -236,22 +248,22 @@ class NativeDecoder:
         bias = a.value.bias.float()
         return packed(torch.cat([a.key.weight, a.value.weight])), torch.cat([torch.zeros_like(bias), bias])
 
-    def _structure_of(self, decoder: Decoder) -> kernels.Decoder:
+    def _structure_of(self, decoder: Decoder, pack: Pack) -> kernels.Decoder:
         layers = (kernels.DecoderLayer * self.n_layer)()
         for i, block in enumerate(decoder.blocks):
             assert isinstance(block, DecoderBlock)
             own, cross, (first, second) = block.attn, block.cross_attn, _linears(block.mlp)
             parts = {
                 "self_norm": block.attn_ln.weight, "self_norm_bias": block.attn_ln.bias,
-                "self_in": packed(torch.cat([own.query.weight, own.key.weight, own.value.weight])),
+                **pack("self_in", torch.cat([own.query.weight, own.key.weight, own.value.weight])),
                 "self_in_bias": torch.cat([own.query.bias, torch.zeros_like(own.query.bias), own.value.bias]),
-                "self_out": packed(own.out.weight), "self_out_bias": own.out.bias,
+                **pack("self_out", own.out.weight), "self_out_bias": own.out.bias,
                 "cross_norm": block.cross_attn_ln.weight, "cross_norm_bias": block.cross_attn_ln.bias,
-                "cross_in": packed(cross.query.weight), "cross_in_bias": cross.query.bias,
-                "cross_out": packed(cross.out.weight), "cross_out_bias": cross.out.bias,
+                **pack("cross_in", cross.query.weight), "cross_in_bias": cross.query.bias,
+                **pack("cross_out", cross.out.weight), "cross_out_bias": cross.out.bias,
                 "mlp_norm": block.mlp_ln.weight, "mlp_norm_bias": block.mlp_ln.bias,
-                "mlp_in": packed(first.weight), "mlp_in_bias": first.bias,
-                "mlp_out": packed(second.weight), "mlp_out_bias": second.bias,
+                **pack("mlp_in", first.weight), "mlp_in_bias": first.bias,
+                **pack("mlp_out", second.weight), "mlp_out_bias": second.bias,
                 "self_k": self.self_k[i], "self_v": self.self_v[i],
                 "cross_k": self.cross_k[i], "cross_v": self.cross_v[i],
                 "cross_k_scale": self.scale_k[i], "cross_v_scale": self.scale_v[i],
@@ -259,10 +271,11 @@ class NativeDecoder:
             for name, tensor in parts.items():
                 setattr(layers[i], name, _pointer(tensor, self._kept))
         d = self.dims
-        ends = (decoder.positional_embedding.float(), decoder.ln.weight, decoder.ln.bias)
+        embedding = pack("", decoder.token_embedding.weight).values()
+        ends = (decoder.positional_embedding.float(), decoder.ln.weight, decoder.ln.bias, *embedding)
         return kernels.Decoder(
             *(d.n_text_layer, d.n_text_state, d.n_text_head, d.n_vocab, d.n_text_ctx, d.n_audio_ctx),
-            *(_pointer(tensor, self._kept) for tensor in (*ends, packed(decoder.token_embedding.weight))),
+            *(_pointer(tensor, self._kept) for tensor in ends),
             layers,
         )
 
@@ -294,6 +307,16 @@ def _linears(mlp: torch.nn.Sequential) -> tuple[torch.nn.Linear, torch.nn.Linear
     first, second = mlp[0], mlp[2]
     assert isinstance(first, torch.nn.Linear) and isinstance(second, torch.nn.Linear)
     return first, second
+
+
+def _packed(name: str, weight: Tensor) -> dict[str, Tensor]:
+    """A linear layer's weight and its scale, of which bfloat16 has none, by the names of kernels.DecoderLayer."""
+    return {name: packed(weight), f"{name}_scale": torch.empty(0)}
+
+
+def _packed8(name: str, weight: Tensor) -> dict[str, Tensor]:
+    whole, scale = packed8(weight)
+    return {name: whole, f"{name}_scale": scale}
 
 
 def _pointer(tensor: Tensor, kept: list[Tensor]) -> int | None:

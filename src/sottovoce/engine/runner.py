@@ -41,6 +41,7 @@ class Runner:
         n_rows: int,
         n_threads: int = 0,
         kv: str = "auto",
+        weight_bits: int = 16,
         parts: tuple[Stream, Fused] | None = None,
     ) -> None:
         self.model = model
@@ -64,7 +65,9 @@ class Runner:
             self.chooser = DeviceChooser(self.rules, self.stream, self.fused.best)
         elif native.fits(model):
             n = n_threads or threads.n_threads()
-            self.network = native.NativeNetwork(model, self.n_slots, n_rows, n, kv != "bfloat16")
+            self.network = native.NativeNetwork(
+                model, self.n_slots, n_rows, n, 16 if kv == "bfloat16" else 8, weight_bits
+            )
             self.chooser = native.NativeChooser(self.rules, n)
         else:
             self.network = PlainNetwork(model, self.n_slots, n_rows)

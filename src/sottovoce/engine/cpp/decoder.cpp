@@ -10,7 +10,7 @@
 //     cross_k           (slots, H, S / 64, 32, 64, 2): of 64 keys, two numbers together
 //     cross_v           (slots, H, S / 2, 64, 2): of two values, number by number
 //
-// The residual stream, norms, softmax and sums are float32; products take bfloat16.
+// The residual stream, norms, softmax and sums are float32; products take bfloat16, or whole numbers of 16 and 8 bits.
 
 #include "layers.h"
 
@@ -21,19 +21,19 @@ constexpr int MORE = 16;        // lines that AMX may read and write beyond
 
 struct DecoderLayer {
     const float *self_norm, *self_norm_bias;
-    const bf16* self_in;  // query, key and value under one another
+    Matrix self_in;  // query, key and value under one another
     const float* self_in_bias;
-    const bf16* self_out;
+    Matrix self_out;
     const float* self_out_bias;
     const float *cross_norm, *cross_norm_bias;
-    const bf16* cross_in;  // query alone
+    Matrix cross_in;  // query alone
     const float* cross_in_bias;
-    const bf16* cross_out;
+    Matrix cross_out;
     const float* cross_out_bias;
     const float *mlp_norm, *mlp_norm_bias;
-    const bf16* mlp_in;
+    Matrix mlp_in;
     const float* mlp_in_bias;
-    const bf16* mlp_out;
+    Matrix mlp_out;
     const float* mlp_out_bias;
     bf16 *self_k, *self_v;
     void *cross_k, *cross_v;                       // bfloat16, or int8 with scales
@@ -44,7 +44,7 @@ struct Decoder {
     int32_t n_layer, n_state, n_head, n_vocab, n_text, n_audio;
     const float* positions;
     const float *norm, *norm_bias;
-    const bf16* embedding;  // (V, C) packed, V padded to 64: it gives tokens their vectors and vectors their logits
+    Matrix embedding;  // (V, C), V padded to 64: it gives tokens their vectors and vectors their logits
     const DecoderLayer* layers;
 };
 
@@ -67,6 +67,7 @@ struct Scratch {
     float* c;                    // per thread: products of 64 columns
     float* scores;               // per thread: (16 lines, keys)
     bf16* probs;                 // per thread: (16 lines, values)
+    int16_t* whole;              // per thread: (32 lines, 4C) as 8-bit weights want them
     int keys, values, n_scores;
 };
 
@@ -85,6 +86,7 @@ static size_t lay_out(const Decoder& d, int n_threads, char* base, Scratch* s) {
     s->n_scores = MORE * s->keys > d.n_text + 16 ? MORE * s->keys : d.n_text + 16;
     s->scores = (float*)take(&at, (size_t)n_threads * s->n_scores * 4);
     s->probs = (bf16*)take(&at, (size_t)n_threads * MORE * s->values * 2);
+    s->whole = (int16_t*)take(&at, (size_t)n_threads * BLOCK * 4 * C * 2);
     return at - base;
 }
 
@@ -129,12 +131,8 @@ static void attend_self(const Decoder& d, const DecoderLayer& l, const Pass& p, 
 // Scores of queries against 8-bit keys. q: (n_lines, 64) bfloat16; scores: (n_lines, n_keys)
 static void score8(const bf16* q, long ldq, int n_lines, const int8_t* k, const float* scale, int n_keys, float* scores) {
     alignas(64) int16_t whole[MORE][HEAD];
-    alignas(64) float line[HEAD];
     float factor[MORE];
-    for (int m = 0; m < n_lines; m++) {
-        for (int i = 0; i < HEAD; i += 16) store(line + i, widen(q + m * ldq + i));
-        factor[m] = narrow16(line, HEAD, whole[m]);
-    }
+    for (int m = 0; m < n_lines; m++) factor[m] = narrow16(q + m * ldq, HEAD, whole[m]);
     std::memset(scores, 0, sizeof(float) * n_lines * n_keys);
     for (int g = 0; g < n_keys; g += GROUP) {
         product8(whole[0], HEAD, n_lines, k + (long)g * HEAD, HEAD / 2, factor, scores + g, n_keys);
@@ -230,9 +228,9 @@ static void attend_sounds(const Decoder& d, const DecoderLayer& l, int i_layer, 
 }
 
 // Adds a linear layer of `from` (lines x n_in) to the residual stream.
-static void add_linear(const Decoder& d, const Pass& p, const Scratch& s, const bf16* from, int n_in, const bf16* weight,
-                       const float* bias, Part groups, float* c) {
-    linear(from, n_in, p.n_lines, weight, n_in, groups, c, [&](int column, int first, int n, const float* c) {
+static void add_linear(const Decoder& d, const Pass& p, const Scratch& s, const bf16* from, int n_in,
+                       const Matrix& weight, const float* bias, Part groups, float* c, int16_t* whole) {
+    linear(from, n_in, p.n_lines, weight, n_in, groups, c, whole, [&](int column, int first, int n, const float* c) {
         for (int m = 0; m < n; m++)
             for (int i = 0; i < 64; i += 16) {
                 float* x = s.x + (long)(first + m) * d.n_state + column + i;
@@ -242,9 +240,9 @@ static void add_linear(const Decoder& d, const Pass& p, const Scratch& s, const 
 }
 
 static void project_self(const Decoder& d, const DecoderLayer& l, const Pass& p, const Scratch& s, Part groups,
-                         float* c) {
+                         float* c, int16_t* whole) {
     int C = d.n_state;
-    linear(s.h, C, p.n_lines, l.self_in, C, groups, c, [&](int column, int first, int n, const float* c) {
+    linear(s.h, C, p.n_lines, l.self_in, C, groups, c, whole, [&](int column, int first, int n, const float* c) {
         int which = column / C, head = column % C / HEAD;  // a group of 64 columns is one head
         for (int m = 0; m < n; m++) {
             int line = first + m, row = p.rows[line];
@@ -272,20 +270,21 @@ static void layer(const Decoder& d, int i_layer, const Pass& p, const Scratch& s
     int C = d.n_state;
     float* c = s.c + (long)thread * BLOCK * 64;
     float* scores = s.scores + (long)thread * s.n_scores;
+    int16_t* whole = s.whole + (long)thread * BLOCK * 4 * C;
     Part lines = part(p.n_lines, thread, n_threads), narrow_groups = part(C / 64, thread, n_threads);
 
     norm_lines(s, C, l.self_norm, l.self_norm_bias, lines);
     meeting.wait(n_threads);
-    project_self(d, l, p, s, part(3 * C / 64, thread, n_threads), c);
+    project_self(d, l, p, s, part(3 * C / 64, thread, n_threads), c, whole);
     meeting.wait(n_threads);
     Part pairs = part(p.n_lines * d.n_head, thread, n_threads);
     for (int i = pairs.begin; i < pairs.end; i++) attend_self(d, l, p, s, i / d.n_head, i % d.n_head, scores);
     meeting.wait(n_threads);
-    add_linear(d, p, s, s.heard, C, l.self_out, l.self_out_bias, narrow_groups, c);
+    add_linear(d, p, s, s.heard, C, l.self_out, l.self_out_bias, narrow_groups, c, whole);
     meeting.wait(n_threads);
     norm_lines(s, C, l.cross_norm, l.cross_norm_bias, lines);
     meeting.wait(n_threads);
-    linear(s.h, C, p.n_lines, l.cross_in, C, narrow_groups, c, [&](int column, int first, int n, const float* c) {
+    linear(s.h, C, p.n_lines, l.cross_in, C, narrow_groups, c, whole, [&](int column, int first, int n, const float* c) {
         for (int m = 0; m < n; m++)
             for (int i = 0; i < 64; i += 16)
                 narrow(s.q + (long)(first + m) * C + column + i,
@@ -294,18 +293,19 @@ static void layer(const Decoder& d, int i_layer, const Pass& p, const Scratch& s
     meeting.wait(n_threads);
     attend_sounds(d, l, i_layer, p, s, thread, n_threads, c);
     meeting.wait(n_threads);
-    add_linear(d, p, s, s.heard, C, l.cross_out, l.cross_out_bias, narrow_groups, c);
+    add_linear(d, p, s, s.heard, C, l.cross_out, l.cross_out_bias, narrow_groups, c, whole);
     meeting.wait(n_threads);
     norm_lines(s, C, l.mlp_norm, l.mlp_norm_bias, lines);
     meeting.wait(n_threads);
-    linear(s.h, C, p.n_lines, l.mlp_in, C, part(4 * C / 64, thread, n_threads), c, [&](int column, int first, int n, const float* c) {
+    Part wide_groups = part(4 * C / 64, thread, n_threads);
+    linear(s.h, C, p.n_lines, l.mlp_in, C, wide_groups, c, whole, [&](int column, int first, int n, const float* c) {
         for (int m = 0; m < n; m++)
             for (int i = 0; i < 64; i += 16)
                 narrow(s.wide + (long)(first + m) * 4 * C + column + i,
                        gelu(load<v16>(c + m * 64 + i) + load<v16>(l.mlp_in_bias + column + i)));
     });
     meeting.wait(n_threads);
-    add_linear(d, p, s, s.wide, 4 * C, l.mlp_out, l.mlp_out_bias, narrow_groups, c);
+    add_linear(d, p, s, s.wide, 4 * C, l.mlp_out, l.mlp_out_bias, narrow_groups, c, whole);
     meeting.wait(n_threads);
 }
 
@@ -313,10 +313,15 @@ static void read_tokens(const Decoder& d, const Pass& p, const Scratch& s, Part 
     int C = d.n_state;
     for (int m = lines.begin; m < lines.end; m++)
         for (int i = 0; i < C; i++) {
-            long packed = (long)(p.tokens[m] / GROUP) * C * GROUP + (i / 2) * PAIR_LINE + p.tokens[m] % GROUP * 2 + i % 2;
-            uint32_t bits = (uint32_t)d.embedding[packed] << 16;
+            int token = p.tokens[m];
+            long packed = (long)(token / GROUP) * C * GROUP + (i / 2) * PAIR_LINE + token % GROUP * 2 + i % 2;
             float x;
-            std::memcpy(&x, &bits, 4);
+            if (d.embedding.scale) {
+                x = ((const int8_t*)d.embedding.packed)[packed] * d.embedding.scale[token];
+            } else {
+                uint32_t bits = (uint32_t)((const bf16*)d.embedding.packed)[packed] << 16;
+                std::memcpy(&x, &bits, 4);
+            }
             s.x[(long)m * C + i] = x + d.positions[(long)p.positions[m] * C + i];
         }
 }
@@ -330,7 +335,8 @@ static void write_logits(const Decoder& d, const Pass& p, const Scratch& s, int 
         norm_line(s.x + (long)p.wanted[w] * C, C, d.norm, d.norm_bias, s.h + (long)w * C);
     meeting.wait(n_threads);
     Part groups = part((d.n_vocab + 63) / 64, thread, n_threads);
-    linear(s.h, C, p.n_wanted, d.embedding, C, groups, c, [&](int column, int first, int n, const float* c) {
+    int16_t* whole = s.whole + (long)thread * BLOCK * 4 * C;
+    linear(s.h, C, p.n_wanted, d.embedding, C, groups, c, whole, [&](int column, int first, int n, const float* c) {
         int width = d.n_vocab - column < 64 ? d.n_vocab - column : 64;
         for (int w = 0; w < n; w++)
             std::memcpy(p.logits + (long)(first + w) * d.n_vocab + column, c + w * 64, width * 4);

@@ -483,12 +483,15 @@ static inline void product8(const int16_t* a, long lda, int n_lines, const int8_
     }
 }
 
+static inline v16 widen(const float* p) { return load<v16>(p); }
+
 // n numbers (a multiple of 16) -> whole numbers of 16 bits; returns what one of them stands for
-static inline float narrow16(const float* from, int n, int16_t* to) {
+template <typename From>
+static inline float narrow16(const From* from, int n, int16_t* to) {
     v16 top = {};
-    for (int i = 0; i < n; i += 16) top = max(top, max(load<v16>(from + i), -load<v16>(from + i)));
+    for (int i = 0; i < n; i += 16) top = max(top, max(widen(from + i), -widen(from + i)));
     float most = largest(top), each = most > 0 ? 32767.0f / most : 0.0f;
-    for (int i = 0; i < n; i += 16) narrow16(to + i, load<v16>(from + i) * each);
+    for (int i = 0; i < n; i += 16) narrow16(to + i, widen(from + i) * each);
     return most / 32767.0f;
 }
 
