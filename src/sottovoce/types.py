@@ -5,7 +5,7 @@ recording -> window (<= 30 s of sound to decode) -> sequence (a window being dec
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import IntEnum, StrEnum
 from math import inf, isnan, nan
 from numbers import Integral, Real
@@ -354,10 +354,13 @@ def _check_kinds(options: Options) -> None:
     for name in ("initial_prompt", "prefix"):
         text = getattr(options, name)
         _check(text is None or isinstance(text, str | tuple), name, text, "text or token ids", "leave it out")
-    hotwords = options.hotwords
-    _check(
-        hotwords is None or isinstance(hotwords, str), "hotwords", hotwords, "words as one text", "join them by spaces"
-    )
+    for name, remedy in (("language", "pass a code such as 'en'"), ("hotwords", "join them by spaces")):
+        given = getattr(options, name)
+        _check(given is None or isinstance(given, str), name, given, "one text", remedy)
+    for field in fields(options):
+        if field.type == "bool":  # "no" would count as True
+            given = getattr(options, field.name)
+            _check(given in (True, False), field.name, given, "True or False", "leave it out")
 
 
 def _check(good: bool, name: str, given: object, expected: str, remedy: str) -> None:

@@ -54,6 +54,43 @@ def test_the_batch_lane_is_served_although_requests_never_end() -> None:
     raise AssertionError("20 requests in a row went before the one of the batch lane")
 
 
+def test_a_request_finds_a_row_beside_any_batch() -> None:
+    """Beside an hour's recording a clip of 10 s took 2.2 s for 0.3: it waited for a row, and for everybody's encoding."""
+    s = a_scheduler(n_slots=12, n_rows=8)
+    for i in range(30):
+        s.add(a_sequence(f"b{i}", lane=Lane.BATCH))
+    plans = [s.schedule() for _ in range(10)]
+    assert len(s.running) == 6, "one row in four is kept"
+    assert max(len(p.encode) for p in plans) == 1
+    s.add(request := a_sequence("request"))
+    assert keys(s.schedule().start) == ["request"]
+    s.finish(next(x for x in s.running if x.lane is Lane.BATCH))
+    assert keys(s.schedule().start) == [], "nothing of the batch is encoded while a request runs"
+    s.finish(request)
+    assert len(s.schedule().encode) == 1
+    s.check()
+
+
+def test_a_batch_wider_than_its_share_still_runs() -> None:
+    s = a_scheduler(n_slots=8, n_rows=8)
+    s.add(a_sequence("wide", lane=Lane.BATCH, beams=8))
+    assert keys(s.schedule().start) == ["wide"]
+
+
+def test_a_batch_has_its_turns_beside_requests_without_end() -> None:
+    s = a_scheduler(n_slots=8, n_rows=8)
+    s.add(a_sequence("batch", lane=Lane.BATCH))
+    for i in range(20):
+        s.add(a_sequence(f"r{i}"))
+        started = s.schedule().start
+        if "batch" in keys(started):
+            return
+        for sequence in started:
+            if i:
+                s.finish(sequence)
+    raise AssertionError("beside 20 requests, one of them always running, nothing of the batch was encoded")
+
+
 def test_a_wide_beam_is_not_starved_by_narrow_rows() -> None:
     s = a_scheduler(n_slots=8, n_rows=4)
     narrow = [a_sequence(f"n{i}", flow="narrow") for i in range(3)]

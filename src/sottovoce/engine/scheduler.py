@@ -9,7 +9,8 @@ from sottovoce.engine.sequence import Sequence, Status
 from sottovoce.engine.slots import Rows, Slots
 from sottovoce.types import Lane
 
-TURN_OF_THE_LAST = 8  # every 8th admission goes to the lowest lane that waits, so that BATCH never starves
+TURN_OF_THE_LAST = 8  # after 7 others an admission goes to the lowest lane that waits, so that BATCH never starves
+SHARE_KEPT = 4  # one row in so many is never of BATCH, and so many times fewer windows of it are encoded in a step
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,11 @@ class Plan:
 
 
 class Scheduler:
-    """Admits waiting sequences to free slots and rows. Inside a lane flows take turns, window by window."""
+    """Admits waiting sequences to free slots and rows. Inside a lane flows take turns, window by window.
+
+    BATCH fills what others leave, so that a request finds a free row at once and shares its steps with no encoder: some
+    rows are kept from it, and no new sound of it is encoded while somebody of a higher lane is there, but for its turns.
+    """
 
     def __init__(self, slots: Slots, rows: Rows, encode_windows: int) -> None:
         self.slots = slots
@@ -34,7 +39,7 @@ class Scheduler:
         self.encode_windows = encode_windows
         self.running: list[Sequence] = []
         self._waiting: dict[Lane, OrderedDict[str, deque[Sequence]]] = {lane: OrderedDict() for lane in Lane}
-        self._n_admitted = 0
+        self._n_passed = 0  # admissions since the lowest lane that waits had one
 
     @property
     def n_waiting(self) -> int:
@@ -68,7 +73,7 @@ class Scheduler:
         blocked: set[Lane] = set()
         while (lane := self._next_lane(blocked)) is not None:
             sequence = next(iter(self._waiting[lane].values()))[0]
-            if not self._fits(sequence, len(encode)):
+            if not self._fits(sequence, encode):
                 blocked.add(lane)
                 if sequence.n_rows > self.rows.n_free:
                     break  # rows that come free are kept for it, or a wide beam would wait for ever
@@ -97,16 +102,36 @@ class Scheduler:
         waiting = [lane for lane in Lane if self._waiting[lane] and lane not in blocked]
         if not waiting:
             return None
-        last_has_turn = self._n_admitted % TURN_OF_THE_LAST == TURN_OF_THE_LAST - 1
-        return waiting[-1] if last_has_turn else waiting[0]
+        return self._lowest if self._last_has_turn and self._lowest in waiting else waiting[0]
 
-    def _fits(self, sequence: Sequence, n_encode: int) -> bool:
+    @property
+    def _lowest(self) -> Lane | None:
+        """The lowest lane that waits."""
+        return max((lane for lane in Lane if self._waiting[lane]), default=None)
+
+    @property
+    def _last_has_turn(self) -> bool:
+        return self._n_passed >= TURN_OF_THE_LAST - 1
+
+    def _fits(self, sequence: Sequence, encode: list[Sequence]) -> bool:
         key = sequence.window.key
         if sequence.n_rows > self.rows.n_free or not self.slots.can_acquire(key):
             return False
-        return self.slots.is_warm(key) or n_encode < self.encode_windows
+        if sequence.lane is not Lane.BATCH:
+            return self.slots.is_warm(key) or len(encode) < self.encode_windows
+        n_held = sum(s.n_rows for s in self.running if s.lane is Lane.BATCH)
+        if n_held and n_held + sequence.n_rows > self.rows.n - self.rows.n // SHARE_KEPT:
+            return False
+        if self.slots.is_warm(key):
+            return True
+        higher = any(self._waiting[lane] for lane in Lane if lane < Lane.BATCH)
+        if (higher or any(s.lane < Lane.BATCH for s in self.running)) and not self._last_has_turn:
+            return False
+        n_encode = sum(s.lane is Lane.BATCH for s in encode)
+        return n_encode < max(1, self.encode_windows // SHARE_KEPT) and len(encode) < self.encode_windows
 
     def _admit(self, sequence: Sequence) -> None:
+        self._n_passed = 0 if sequence.lane is self._lowest else self._n_passed + 1
         flows = self._waiting[sequence.lane]
         flow = sequence.window.flow
         flows[flow].popleft()
@@ -120,4 +145,3 @@ class Scheduler:
         sequence.status = Status.RUNNING
         sequence.start()
         self.running.append(sequence)
-        self._n_admitted += 1
