@@ -210,9 +210,9 @@ def test_twins_compute_where_kernels_are_wrong(
 def test_a_whole_decoding_by_kernels(triton: Fused) -> None:
     """Greedy rows, beams and word times: the tokens of the plain network."""
     model = twin.a_model()
-    beams = Decode((twin.SOT,), search=Search(beam_size=2, max_tokens=3), rules=Rules())
+    beams = Decode((twin.SOT,), search=Search(beam_size=2, max_tokens=2), rules=Rules())
     greedy = [
-        Window(w.key, w.sound, Decode(w.ask.prompt, w.ask.i_sot, Search(max_tokens=4), w.ask.rules))
+        Window(w.key, w.sound, Decode(w.ask.prompt, w.ask.i_sot, Search(max_tokens=3), w.ask.rules))
         for w in greedy_windows(2)
         if isinstance(w.ask, Decode)
     ]

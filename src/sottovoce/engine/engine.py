@@ -159,7 +159,7 @@ class Engine:
         In smaller parts, if there was no memory; else each by itself, so that only the guilty one fails.
         """
         alone, starved = len(sequences) == 1, is_out_of_memory(cause)
-        if alone and not (starved and self.runner.give_room()):
+        if alone and not (starved and self._has_another_chance(sequences[0])):
             return self._fail(sequences, cause)
         if starved and not alone:
             self._most_rows = self._half(sum(s.n_rows for s in sequences), "rows decoded", cause)
@@ -197,6 +197,11 @@ class Engine:
             error.__cause__ = cause
             outcomes.append(Outcome(sequence, error=error))
         return outcomes
+
+    def _has_another_chance(self, sequence: Sequence) -> bool:
+        """Once, if what only makes it faster took room; that comes back, and so would the error."""
+        first, sequence.retried = not sequence.retried, True
+        return first and self.runner.give_room()
 
     def _half(self, n: int, what: str, cause: Exception) -> int:
         log.warning("out of memory with %d %s together; going on with %d (%s)", n, what, n // 2, cause)

@@ -24,6 +24,7 @@ class Sequence:
     rows: its lines in the batch, one per beam or candidate; empty unless it decodes.
     tokens, logprobs: per row, without the prompt. sums: (n_rows,) float32 cumulative log-probability per row.
     n_ahead: tokens that the device has chosen and the host does not know yet (late.py).
+    retried: whether it ran out of memory all alone, and began again.
     finished: complete hypotheses of beam search with their scores, in the order in which they ended.
     """
 
@@ -38,6 +39,7 @@ class Sequence:
     sums: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
     finished: dict[tuple[int, ...], tuple[float, tuple[float, ...]]] = field(default_factory=dict)
     n_ahead: int = 0
+    retried: bool = False
     no_speech_prob: float = float("nan")
 
     @property
