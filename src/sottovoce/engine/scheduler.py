@@ -30,7 +30,7 @@ class Scheduler:
     """Admits waiting sequences to free slots and rows. Inside a lane flows take turns, window by window.
 
     BATCH fills what others leave, so that a request finds a free row at once and shares its steps with no encoder: some
-    rows are kept from it, and no new sound of it is encoded while somebody of a higher lane is there, but for its turns.
+    rows are kept from it, and no new sound of it is encoded while a higher lane has somebody, but for its turns.
     """
 
     def __init__(self, slots: Slots, rows: Rows, encode_windows: int) -> None:
