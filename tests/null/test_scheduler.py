@@ -55,7 +55,7 @@ def test_the_batch_lane_is_served_although_requests_never_end() -> None:
 
 
 def test_a_request_finds_a_row_beside_any_batch() -> None:
-    """Beside an hour's recording a clip of 10 s took 2.2 s, alone 0.3: it waited for a row, and for others' encoding."""
+    """Beside an hour's recording a clip of 10 s took 2.2 s, alone 0.3: it waited for a row and for others' sound."""
     s = a_scheduler(n_slots=12, n_rows=8)
     for i in range(30):
         s.add(a_sequence(f"b{i}", lane=Lane.BATCH))
