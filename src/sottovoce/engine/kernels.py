@@ -194,7 +194,9 @@ def _may_use_tiles() -> bool:
 def packed(weight: Tensor) -> Tensor:
     """A linear layer's weight (N, K) as cpp/simd.h packs a matrix: bfloat16, N padded to whole groups of columns."""
     n, k = weight.shape
-    weight = F.pad(weight.to(torch.bfloat16), (0, 0, 0, -n % GROUP))
+    weight = weight.to(torch.bfloat16)
+    if n % GROUP:  # padding by nothing would copy
+        weight = F.pad(weight, (0, 0, 0, -n % GROUP))
     pairs = weight.view(-1, GROUP, k // 2, 2).transpose(1, 2)  # (N/64, K/2, 64, 2)
     return room(tuple(pairs.shape), torch.bfloat16).copy_(pairs)
 
