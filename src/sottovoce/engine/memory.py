@@ -74,7 +74,8 @@ def n_bytes(dims: Dims, device: torch.device, dtype: torch.dtype, n_rows: int, k
     native = device.type == "cpu" and dtype == torch.bfloat16 and kernels.library() is not None
     in_8_bits = kv != "bfloat16" if native else kv == "int8" and device.type == "cuda"
     width = 2 * dims.n_text_layer * dims.n_text_state  # keys and values of one position
-    sounds, texts = width * dims.n_audio_ctx * (n_rows + SPARE_SLOTS), width * dims.n_text_ctx * n_rows
+    n_texts = n_rows + native  # kernels have a row for texts that are only read
+    sounds, texts = width * dims.n_audio_ctx * (n_rows + SPARE_SLOTS), width * dims.n_text_ctx * n_texts
     each = 1 + 4 / kernels.HEAD if in_8_bits else dtype.itemsize  # a number, its share of a scale
     return round(sounds * each) + (weights.n_weights(dims) + texts) * dtype.itemsize
 
