@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sottovoce.engine import kernels
 from sottovoce.engine.align import attention_matrix, dtw, median_filter, token_jumps
 
 
@@ -61,3 +62,16 @@ def test_tokens_are_found_where_they_are_heard() -> None:
     assert starts[0] == 0
     assert 10 < starts[1] <= 50
     assert 50 < starts[2] <= 90
+
+
+@pytest.mark.skipif(kernels.library() is None, reason="no kernels for this CPU: nothing to compare")
+@pytest.mark.parametrize("seed", range(30))
+def test_the_kernel_walks_the_path_of_its_twin(seed: int) -> None:
+    """Exactly, also where many steps cost the same."""
+    rng = np.random.default_rng(seed)
+    n, m = (int(rng.integers(1, 40)), int(rng.integers(1, 90)))
+    matrix = rng.normal(size=(n, m)) if seed % 2 else rng.integers(-1, 2, size=(n, m)).astype(float)
+    as_given = matrix.astype(np.float32)
+    text, time = dtw(-as_given.astype(np.float64))
+    expected = np.maximum(time[np.diff(text, prepend=text[0] - 1) > 0], 0)
+    assert token_jumps(as_given).tolist() == expected.tolist()

@@ -5,12 +5,18 @@ Source: openai/whisper timing.py:find_alignment; slow twins: tests/cpu/test_alig
 
 from __future__ import annotations
 
+import ctypes
 from typing import Protocol
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from sottovoce.engine import kernels
+
+MOST_EXCHANGED = 9  # of a median's width: beyond, sorting costs less than exchanging neighbours
+LINES_AT_ONCE = 64  # of 1500 positions, so that all of an exchange stays in the cache
 
 
 class Jumps(Protocol):
@@ -38,7 +44,21 @@ def median_filter(x: Tensor, width: int) -> Tensor:
         return x
     shape = x.shape
     x = F.pad(x.reshape(1, -1, shape[-1]), (pad, pad), mode="reflect")
-    return x.unfold(-1, width, 1).sort().values[..., pad].reshape(shape)
+    if width > MOST_EXCHANGED:
+        return x.unfold(-1, width, 1).sort().values[..., pad].reshape(shape)
+    parts = [_median(part, width) for part in torch.split(x, LINES_AT_ONCE, dim=1)]
+    return torch.cat(parts, dim=1).reshape(shape)
+
+
+def _median(x: Tensor, width: int) -> Tensor:
+    """As median_filter, of padded lines: exchanges of neighbours until the larger half stands in order at the end."""
+    n = x.shape[-1] - width + 1
+    sorted_ = [x[..., i : i + n] for i in range(width)]
+    for n_done in range(width // 2 + 1):
+        for i in range(width - 1 - n_done):
+            a, b = sorted_[i], sorted_[i + 1]
+            sorted_[i], sorted_[i + 1] = torch.minimum(a, b), torch.maximum(a, b)
+    return sorted_[width // 2]
 
 
 def attention_matrix(scores: Tensor, n_positions: int, qk_scale: float, medfilt_width: int) -> Tensor:
@@ -94,7 +114,20 @@ def _walk_back(trace: np.ndarray, n: int, m: int) -> tuple[np.ndarray, np.ndarra
 
 def token_jumps(matrix: np.ndarray) -> np.ndarray:
     """Audio position at which each token begins. matrix: (T, S), high where a token is heard. Returns (T,) int64."""
-    text, time = dtw(-matrix.astype(np.float64))
+    cost = -matrix.astype(np.float64)
+    found = kernels.library()
+    if found is not None and cost.size:
+        return _starts(found, cost)
+    text, time = dtw(cost)
     begins = np.diff(text, prepend=text[0] - 1) > 0
     starts: np.ndarray = np.maximum(time[begins], 0)  # of no position at all, the path begins before the first
+    return starts
+
+
+def _starts(library: ctypes.CDLL, cost: np.ndarray) -> np.ndarray:
+    """The same, by a kernel (cpp/path.cpp)."""
+    (n, m), cost = cost.shape, np.ascontiguousarray(cost)
+    totals, trace = np.empty(2 * (m + 1), np.float32), np.empty((n + 1) * (m + 1), np.int8)
+    starts = np.empty(n, np.int64)
+    library.sv_path(n, m, *(ctypes.c_void_p(a.ctypes.data) for a in (cost, totals, trace, starts)))
     return starts
