@@ -24,6 +24,7 @@ from sottovoce.engine.stream import PlainStream, Stream
 from sottovoce.model.whisper import Whisper
 from sottovoce.types import Decode, Decoded, Lane, Rules, Search, Window
 from tests.cpu import plain_engine as twin
+from tests.cpu.networks import prompts_and_steps_agree
 from tests.cpu.streams import CPU, FullStream, RecordingStream, WatchedStream
 from tests.cpu.test_engine import V, a_sound, an_ask, features, run
 from tests.cpu.test_native import DIMS, N_ROWS, N_SLOTS
@@ -63,18 +64,8 @@ def test_the_encoder_hears_the_same(twins: Twins, n_windows: int) -> None:
 
 @pytest.mark.parametrize("n", [1, 2, 3, 5, 16, 17, 20])
 def test_prompts_and_steps_of_any_number_of_rows(twins: Twins, n: int) -> None:
-    """Rows of different lengths, several of them at one slot, in an order that is not that of the rows."""
-    draw = torch.Generator().manual_seed(n)
-    texts = [torch.randint(0, DIMS.n_vocab, (1 + 7 * i % 45,), generator=draw).tolist() for i in range(n)]
-    rows, slots = list(range(n))[::-1], sorted(i % N_SLOTS for i in range(n))
-    wanted = [(0, len(t) - 1) if len(t) > 1 else (0,) for t in texts]
-    ours, theirs = (network.read(texts, rows, slots, wanted) for network in twins)
-    assert close(ours, theirs)
-    groups = [(slot, slots.count(slot)) for slot in sorted(set(slots))]
-    for i in range(4):
-        tokens, positions = [i + 7 * row for row in rows], [len(t) + i for t in texts]
-        ours, theirs = (network.step(tokens, rows, positions, groups) for network in twins)
-        assert close(ours, theirs)
+    sizes = {"n_slots": N_SLOTS, "n_vocab": DIMS.n_vocab}
+    prompts_and_steps_agree(twins, close, n=n, longest=45, n_steps=4, **sizes)
 
 
 def test_more_prompts_than_are_read_together(twins: Twins, monkeypatch: pytest.MonkeyPatch) -> None:

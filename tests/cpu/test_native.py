@@ -21,6 +21,7 @@ from sottovoce.engine.sampler import propose
 from sottovoce.model.dims import Dims
 from sottovoce.model.whisper import Whisper
 from sottovoce.types import Decode, Rules, Search
+from tests.cpu.networks import prompts_and_steps_agree
 
 DIMS = Dims(
     n_mels=80, n_audio_ctx=150, n_audio_state=128, n_audio_head=2, n_audio_layer=2,
@@ -88,18 +89,8 @@ def test_what_memory_held_before_does_not_matter(twins: tuple[native.NativeNetwo
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 16, 17, 20])
 def test_prompts_and_steps_of_any_number_of_rows(twins: tuple[native.NativeNetwork, PlainNetwork], n: int) -> None:
-    """Rows of different lengths, several of them at one slot, in an order that is not that of the rows."""
-    generator = torch.Generator().manual_seed(n)
-    texts = [torch.randint(0, DIMS.n_vocab, (1 + 7 * i % 11,), generator=generator).tolist() for i in range(n)]
-    rows, slots = list(range(n))[::-1], sorted(i % N_SLOTS for i in range(n))
-    wanted = [(0, len(t) - 1) if len(t) > 1 else (0,) for t in texts]
-    ours, theirs = (network.read(texts, rows, slots, wanted) for network in twins)
-    assert close(ours, theirs)
-    groups = [(slot, slots.count(slot)) for slot in sorted(set(slots))]
-    for i in range(3):
-        tokens, positions = [i + 7 * row for row in rows], [len(t) + i for t in texts]
-        ours, theirs = (network.step(tokens, rows, positions, groups) for network in twins)
-        assert close(ours, theirs)
+    sizes = {"n_slots": N_SLOTS, "n_vocab": DIMS.n_vocab}
+    prompts_and_steps_agree(twins, close, n=n, longest=11, n_steps=3, **sizes)
 
 
 def test_a_prompt_longer_than_a_pass(twins: tuple[native.NativeNetwork, PlainNetwork]) -> None:

@@ -46,6 +46,7 @@ SPEAKS = {
                 "choices",
                 "cuda",
                 "device",
+                "eight_bits",
                 "engine",
                 "fused",
                 "indirect",

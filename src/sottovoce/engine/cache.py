@@ -148,6 +148,16 @@ class DecodePass(_Pass):
         return a.transpose(1, 2)
 
 
+def raw_scores(q: Tensor, keys: Tensor) -> Tensor:
+    """(T, S) float32 scores of one head before the softmax, from q (T, D) and keys (S, D).
+
+    Source: openai/whisper model.py:MultiHeadAttention.qkv_attention, which scales both before it multiplies.
+    """
+    scale = q.shape[-1] ** -0.25
+    found: Tensor = (q * scale) @ (keys * scale).T
+    return found.float()
+
+
 class AlignPass(PrefillPass):
     """A prefill that keeps the cross-attention scores of chosen heads, and stores nothing.
 
@@ -161,11 +171,9 @@ class AlignPass(PrefillPass):
         self._scores: dict[tuple[int, int], Tensor] = {}
 
     def attend_cross(self, i_layer: int, q: Tensor) -> Tensor:
-        scale = q.shape[-1] ** -0.25
         for layer, head in self.heads:
             if layer == i_layer:
-                key = self.pools.cross_k[i_layer][self.slot, head]  # (S, D)
-                self._scores[layer, head] = ((q[0, :, head] * scale) @ (key * scale).T).float()
+                self._scores[layer, head] = raw_scores(q[0, :, head], self.pools.cross_k[i_layer][self.slot, head])
         return super().attend_cross(i_layer, q)
 
     @property

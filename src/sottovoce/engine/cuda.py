@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.backends import cudnn
 
+from sottovoce.engine.cache import raw_scores
 from sottovoce.engine.graphs import Graphs, bucket
 from sottovoce.engine.indirect import Attend, Kept
 from sottovoce.engine.plain import NOWHERE
@@ -240,8 +241,7 @@ class _ReadPass:
         keys, values = self.network.cross[i_layer].gather(
             self.slots.clamp(min=0), self.network.model.dims.n_audio_ctx, q.dtype
         )
-        scale = q.shape[-1] ** -0.25
         for layer, head in self.heads:
             if layer == i_layer:
-                self.scores[layer, head] = ((q[0, :, head] * scale) @ (keys[0, head] * scale).T).float()
+                self.scores[layer, head] = raw_scores(q[0, :, head], keys[0, head])
         return F.scaled_dot_product_attention(q.transpose(1, 2), keys, values).transpose(1, 2)

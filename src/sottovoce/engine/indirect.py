@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-MOST_8_BIT = 127
+from sottovoce.engine.eight_bits import in_8_bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +53,6 @@ class Kept:
                 taken = taken * scales[index, :, :n_positions, None]
             found.append(taken.to(dtype))
         return found[0], found[1]
-
-
-def in_8_bits(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Whole numbers, (..., D) int8, and what one of them is worth, (...) float32."""
-    x = x.float()
-    scale = x.abs().amax(dim=-1).clamp(min=1e-12) / MOST_8_BIT
-    return (x / scale[..., None]).round().to(torch.int8), scale
 
 
 class Attend(Protocol):

@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sottovoce.engine.eight_bits import in_8_bits
 from sottovoce.errors import ConfigError
 
 log = logging.getLogger(__name__)
@@ -193,22 +194,23 @@ def _may_use_tiles() -> bool:
 
 def packed(weight: Tensor) -> Tensor:
     """A linear layer's weight (N, K) as cpp/simd.h packs a matrix: bfloat16, N padded to whole groups of columns."""
-    n, k = weight.shape
-    weight = weight.to(torch.bfloat16)
-    if n % GROUP:  # padding by nothing would copy
-        weight = F.pad(weight, (0, 0, 0, -n % GROUP))
-    pairs = weight.view(-1, GROUP, k // 2, 2).transpose(1, 2)  # (N/64, K/2, 64, 2)
-    return room(tuple(pairs.shape), torch.bfloat16).copy_(pairs)
+    return _in_pairs(_whole_groups(weight.to(torch.bfloat16)))
 
 
 def packed8(weight: Tensor) -> tuple[Tensor, Tensor]:
     """The same as 8-bit whole numbers, and the scale of each of its N lines: (N padded,) float32."""
-    n, k = weight.shape
-    weight = F.pad(weight.float(), (0, 0, 0, -n % GROUP))
-    scale = weight.abs().amax(dim=1) / 127
-    whole = (weight / scale.clamp(min=torch.finfo(torch.float32).tiny)[:, None]).round_().to(torch.int8)
-    pairs = whole.view(-1, GROUP, k // 2, 2).transpose(1, 2)
-    return room(tuple(pairs.shape), torch.int8).copy_(pairs), scale
+    numbers, scale = in_8_bits(_whole_groups(weight))
+    return _in_pairs(numbers), scale
+
+
+def _whole_groups(weight: Tensor) -> Tensor:
+    n_missing = -len(weight) % GROUP
+    return F.pad(weight, (0, 0, 0, n_missing)) if n_missing else weight  # padding by nothing would copy
+
+
+def _in_pairs(weight: Tensor) -> Tensor:
+    pairs = weight.view(-1, GROUP, weight.shape[1] // 2, 2).transpose(1, 2)  # (N/64, K/2, 64, 2)
+    return room(tuple(pairs.shape), weight.dtype).copy_(pairs)
 
 
 def room(shape: tuple[int, ...], dtype: torch.dtype, *, huge: bool = True) -> Tensor:

@@ -10,7 +10,7 @@ from collections.abc import Sequence as Seq
 
 import torch
 
-from sottovoce.engine import kernels
+from sottovoce.engine import kernels, native
 from sottovoce.engine.slots import SPARE_SLOTS
 from sottovoce.model import weights
 from sottovoce.model.dims import Dims
@@ -71,10 +71,10 @@ def n_bytes(dims: Dims, device: torch.device, dtype: torch.dtype, n_rows: int, k
 
     What a step computes with comes on top. Weights in 8 bits are counted as 16.
     """
-    native = device.type == "cpu" and dtype == torch.bfloat16 and kernels.library() is not None
-    in_8_bits = kv != "bfloat16" if native else kv == "int8" and device.type == "cuda"
+    on_kernels = native.fits(dims, device, dtype)
+    in_8_bits = kv != "bfloat16" if on_kernels else kv == "int8" and device.type == "cuda"
     width = 2 * dims.n_text_layer * dims.n_text_state  # keys and values of one position
-    n_texts = n_rows + native  # kernels have a row for texts that are only read
+    n_texts = n_rows + on_kernels  # kernels have a row for texts that are only read
     sounds, texts = width * dims.n_audio_ctx * (n_rows + SPARE_SLOTS), width * dims.n_text_ctx * n_texts
     each = 1 + 4 / kernels.HEAD if in_8_bits else dtype.itemsize  # a number, its share of a scale
     return round(sounds * each) + (weights.n_weights(dims) + texts) * dtype.itemsize

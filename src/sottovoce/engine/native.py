@@ -28,11 +28,10 @@ from sottovoce.model.whisper import Decoder, DecoderBlock, Encoder, EncoderBlock
 Pack = Callable[[str, Tensor], dict[str, Tensor]]
 
 
-def fits(model: Whisper) -> bool:
-    """Whether there are kernels for this model: bfloat16, a CPU that they know, heads as every checkpoint has them."""
-    weight, dims = model.decoder.token_embedding.weight, model.dims
+def fits(dims: Dims, device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether there are kernels for it: bfloat16, a CPU that they know, heads as wide as every checkpoint has them."""
     heads = (dims.n_text_state // dims.n_text_head, dims.n_audio_state // dims.n_audio_head)
-    if weight.dtype != torch.bfloat16 or weight.device.type != "cpu" or heads != (HEAD, HEAD):
+    if dtype != torch.bfloat16 or device.type != "cpu" or heads != (HEAD, HEAD):
         return False
     return kernels.library() is not None
 

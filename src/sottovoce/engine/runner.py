@@ -63,7 +63,7 @@ class Runner:
             ahead = CudaNetwork(model, self.n_slots, n_rows, self.stream, self.fused.attend, kv == "int8")
             self.network, self.late = ahead, Late(ahead, self.rules, self.fused.best)
             self.chooser = DeviceChooser(self.rules, self.stream, self.fused.best)
-        elif native.fits(model):
+        elif native.fits(model.dims, self.device, self.dtype):
             n = n_threads or threads.n_threads()
             self.network = native.NativeNetwork(
                 model, self.n_slots, n_rows, n, 16 if kv == "bfloat16" else 8, weight_bits

@@ -2,7 +2,7 @@
 
 #pragma once
 
-#include "simd.h"
+#include "whole.h"
 
 #include <sched.h>
 

@@ -1,0 +1,32 @@
+"""Two networks that must answer alike, whatever they are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from sottovoce.engine.plain import Network
+
+Close = Callable[[Tensor, Tensor], bool]
+
+
+def prompts_and_steps_agree(
+    twins: tuple[Network, Network], close: Close, *, n: int, n_slots: int, n_vocab: int, longest: int, n_steps: int
+) -> None:
+    """n rows of different lengths, several of them at one slot, in an order that is not that of the rows.
+
+    longest: tokens of a prompt, at most. Raises AssertionError where they differ.
+    """
+    draw = torch.Generator().manual_seed(n)
+    texts = [torch.randint(0, n_vocab, (1 + 7 * i % longest,), generator=draw).tolist() for i in range(n)]
+    rows, slots = list(range(n))[::-1], sorted(i % n_slots for i in range(n))
+    wanted = [(0, len(t) - 1) if len(t) > 1 else (0,) for t in texts]
+    ours, theirs = (network.read(texts, rows, slots, wanted) for network in twins)
+    assert close(ours, theirs)
+    groups = [(slot, slots.count(slot)) for slot in sorted(set(slots))]
+    for i in range(n_steps):
+        tokens, positions = [i + 7 * row for row in rows], [len(t) + i for t in texts]
+        ours, theirs = (network.step(tokens, rows, positions, groups) for network in twins)
+        assert close(ours, theirs)
