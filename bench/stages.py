@@ -15,10 +15,10 @@ from bench.rates import fastest, wait
 from sottovoce.audio import mel
 from sottovoce.config import Config
 from sottovoce.engine.fused import Fused
-from sottovoce.engine.rules import Vocabulary
 from sottovoce.engine.runner import Runner
 from sottovoce.engine.sequence import Sequence
 from sottovoce.engine.stream import Stream
+from sottovoce.engine.vocabulary import Vocabulary
 from sottovoce.model import catalogue, hub, weights
 from sottovoce.model.dims import Dims
 from sottovoce.model.whisper import Whisper

@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from functools import partial
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import numpy as np
 
@@ -20,16 +20,18 @@ from sottovoce.audio.source import Source, is_at_hand
 from sottovoce.config import Config
 from sottovoce.engine.device import Choice
 from sottovoce.engine.engine import Engine
-from sottovoce.errors import AudioError, OptionError
+from sottovoce.errors import AudioError, EngineError, OptionError
 from sottovoce.flow import longform, parallel
 from sottovoce.flow.drive import Done, adrive, drive, drive_all
 from sottovoce.flow.protocol import Event, Flow, Heard, Known, Opened
-from sottovoce.model.whisper import Whisper as Network
 from sottovoce.text.formats import Transcript
 from sottovoce.text.languages import language_code
 from sottovoce.text.tokenizer import Tokenizer
 from sottovoce.types import SAMPLE_RATE, Answer, Encode, Lane, Manner, Options, Segment, Sound, Strategy, Task, Window
 from sottovoce.waking import Found, Pool, hold
+
+if TYPE_CHECKING:
+    from sottovoce.model.whisper import Whisper as Network
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +98,7 @@ class Whisper:
 
     @property
     def device(self) -> str:
-        return str(self.choice.device)
+        return self.choice.device
 
     @property
     def compute(self) -> str:
@@ -116,11 +118,14 @@ class Whisper:
     def network(self) -> Network:
         """The network, for surfaces that speak torch; the engine decodes with it, so it is to be read only.
 
-        In bfloat16 on kernels it has given its weights up, and cannot be called: ask for compute="float32".
+        Raises EngineError where kernels compute, which have no modules.
         """
         engine = self._permit.engines[0]
         assert isinstance(engine, Engine)
-        return engine.runner.model
+        network: Network | None = getattr(engine.runner, "model", None)
+        if network is None:
+            raise EngineError('compiled kernels compute this model; pass compute="float32" for its modules')
+        return network
 
     def close(self) -> None:
         """Stop the engine and give the memory back. What still waits is answered with an EngineError. Idempotent.

@@ -12,13 +12,14 @@ from importlib.resources import as_file, files
 
 from sottovoce.audio import decode
 from sottovoce.config import Config
-from sottovoce.engine import memory
+from sottovoce.engine import memory, native
 from sottovoce.engine.device import Choice, choose
 from sottovoce.engine.engine import Engine
+from sottovoce.engine.kernel_runner import KernelRunner
 from sottovoce.engine.permit import Permit, Submit
 from sottovoce.engine.pool import Pool
-from sottovoce.engine.rules import Vocabulary
 from sottovoce.engine.runner import Runner
+from sottovoce.engine.vocabulary import Vocabulary
 from sottovoce.errors import EngineError
 from sottovoce.flow import longform
 from sottovoce.flow.drive import drive
@@ -60,7 +61,7 @@ class Found:
 
     @property
     def devices(self) -> tuple[str, ...]:
-        return tuple(str(device) for device in self.choice.devices)
+        return self.choice.devices
 
     @property
     def pinned(self) -> bool:
@@ -73,14 +74,10 @@ class Found:
 
     def build(self, device: str) -> Engine:
         """Load the weights on a device, and make an engine of them. Raises ModelError, EngineError."""
-        t, config, card = self.tokenizer, self.config, self.files.card
+        t = self.tokenizer
         vocabulary = Vocabulary(self.dims.n_vocab, t.eot, t.timestamp_begin, t.no_timestamps, t.no_speech)
-        heads = card.alignment_heads if card else None
         try:
-            with one_thread():  # only the engine's own thread has a pool of workers
-                network = weights.load(self.files.path, device=device, dtype=self.choice.dtype, alignment_heads=heads)
-                n, bits = config.threads or n_threads(), self.choice.weight_bits
-                runner = Runner(network, vocabulary, self.rows, n, config.kv, bits)
+            runner = self._runner(device, vocabulary)
             memory.give_back()  # what weights were read and packed through
         except Exception as e:
             if not memory.is_out_of_memory(e):
@@ -89,7 +86,23 @@ class Found:
                 f"{self.name} in {self.choice.compute} with {self.rows} rows was asked for, more than {device} has "
                 "memory for; pass fewer --rows, a smaller model, or --device cpu"
             ) from e
-        return Engine(runner, t.sot, config.encode_windows)
+        return Engine(runner, t.sot, self.config.encode_windows)
+
+    def _runner(self, device: str, vocabulary: Vocabulary) -> Runner:
+        """On kernels where they fit; torch is imported only where they do not."""
+        config, choice, card = self.config, self.choice, self.files.card
+        heads = card.alignment_heads if card else None
+        n = config.threads or n_threads()
+        if native.fits(self.dims, device, choice.dtype):
+            given = weights.open_weights(self.files.path, alignment_heads=heads)
+            bits = choice.weight_bits
+            return KernelRunner(self.dims, given.tensor, given.heads, vocabulary, self.rows, n, config.kv, bits)
+        from sottovoce.engine.torch_runner import TorchRunner
+        from sottovoce.model import modules
+
+        with one_thread():  # only the engine's own thread has a pool of workers
+            network = modules.load(self.files.path, device=device, dtype=choice.dtype, alignment_heads=heads)
+            return TorchRunner(network, vocabulary, self.rows, n, config.kv)
 
     def prove(self, submit: Submit) -> None:
         """Decode the known clip, if that is wanted. Raises EngineError if the words are wrong."""

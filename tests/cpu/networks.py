@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from sottovoce.engine.plain import Network
+from sottovoce.engine.network import Network
 
 Close = Callable[[Tensor, Tensor], bool]
 

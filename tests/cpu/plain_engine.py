@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from sottovoce.engine.rules import Vocabulary
+from sottovoce.engine.vocabulary import Vocabulary
 from sottovoce.model.dims import Dims
 from sottovoce.model.whisper import Whisper
 from sottovoce.types import Decode, Rules

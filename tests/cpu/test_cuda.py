@@ -17,10 +17,11 @@ from sottovoce.engine.engine import Engine
 from sottovoce.engine.fused import PLAIN
 from sottovoce.engine.graphs import Graphs, bucket
 from sottovoce.engine.indirect import GatherAttend
-from sottovoce.engine.plain import NOWHERE, PlainNetwork
-from sottovoce.engine.runner import Runner
+from sottovoce.engine.network import NOWHERE
+from sottovoce.engine.plain import PlainNetwork
 from sottovoce.engine.sequence import Sequence
 from sottovoce.engine.stream import PlainStream, Stream
+from sottovoce.engine.torch_runner import TorchRunner
 from sottovoce.model.whisper import Whisper
 from sottovoce.types import Decode, Decoded, Lane, Rules, Search, Window
 from tests.cpu import plain_engine as twin
@@ -186,16 +187,16 @@ def test_no_window_is_lost_where_no_graph_fits() -> None:
     model = twin.a_model()
     dice = random.Random(1)
     windows = [Window(f"k{i}", a_sound(i), an_ask(dice), f"flow{i % 3}") for i in range(12)]
-    expected = run(Engine(Runner(model, V, n_rows=8, n_threads=1), twin.SOT), windows)
+    expected = run(Engine(TorchRunner(model, V, n_rows=8, n_threads=1), twin.SOT), windows)
     for most in (0, 1, 3):
-        runner = Runner(model, V, n_rows=8, n_threads=1, parts=(FullStream(most=most), PLAIN))
+        runner = TorchRunner(model, V, n_rows=8, n_threads=1, parts=(FullStream(most=most), PLAIN))
         found = run(Engine(runner, twin.SOT), windows)
         assert [a.tokens for a in found if isinstance(a, Decoded)] == [
             a.tokens for a in expected if isinstance(a, Decoded)
         ]
 
 
-class FirstFailsRunner(Runner):
+class FirstFailsRunner(TorchRunner):
     """A step that finds no memory, once."""
 
     failed = False
@@ -222,7 +223,9 @@ def test_a_window_alone_begins_again_in_the_room_that_graphs_took() -> None:
 
 
 def ahead(stream: Stream) -> Engine:
-    return Engine(Runner(twin.a_model(), V, n_rows=8, n_threads=1, parts=(stream, PLAIN)), twin.SOT, encode_windows=3)
+    return Engine(
+        TorchRunner(twin.a_model(), V, n_rows=8, n_threads=1, parts=(stream, PLAIN)), twin.SOT, encode_windows=3
+    )
 
 
 def greedy_windows(n: int) -> list[Window]:
@@ -245,7 +248,7 @@ def test_memory_that_ran_out_while_recording_is_recognised_behind_the_error_of_t
 def test_the_tokens_and_their_probabilities_are_those_of_the_plain_network(stream: str) -> None:
     """30 windows through 8 rows: rows are used again while what was chosen for them is still on its way."""
     windows = greedy_windows(30)
-    expected = run(Engine(Runner(twin.a_model(), V, n_rows=8, n_threads=1), twin.SOT, encode_windows=3), windows)
+    expected = run(Engine(TorchRunner(twin.a_model(), V, n_rows=8, n_threads=1), twin.SOT, encode_windows=3), windows)
     for ours, theirs in zip(run(ahead(STREAMS[stream](CPU)), windows), expected, strict=True):
         assert isinstance(ours, Decoded)
         assert isinstance(theirs, Decoded)
@@ -302,7 +305,7 @@ def test_whoever_leaves_takes_what_is_on_its_way_along() -> None:
     engine.check()
 
 
-class ShakyRunner(Runner):
+class ShakyRunner(TorchRunner):
     """Runs out of memory now and then, before a stage or behind it."""
 
     dice = random.Random(0)
@@ -352,7 +355,7 @@ def test_whoever_comes_and_goes_and_fails_the_others_say_what_they_would_say_alo
     assert len(answers) > 12
     for i in range(24):
         if f"k{i}" in answers:
-            (alone,) = run(Engine(Runner(model, V, 8, 1), twin.SOT), [Window("k", a_sound(i), asks[i])])
+            (alone,) = run(Engine(TorchRunner(model, V, 8, 1), twin.SOT), [Window("k", a_sound(i), asks[i])])
             assert isinstance(alone, Decoded)
             assert answers[f"k{i}"].tokens == alone.tokens
             assert answers[f"k{i}"].no_speech_prob == pytest.approx(alone.no_speech_prob, abs=1e-5)

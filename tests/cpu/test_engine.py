@@ -14,10 +14,10 @@ from sottovoce.engine.engine import Engine
 from sottovoce.engine.fused import PLAIN
 from sottovoce.engine.loop import Loop
 from sottovoce.engine.rules import MASKS_KEPT
-from sottovoce.engine.runner import Runner
 from sottovoce.engine.sampler import conclude
 from sottovoce.engine.sequence import Sequence
 from sottovoce.engine.stream import PlainStream
+from sottovoce.engine.torch_runner import TorchRunner
 from sottovoce.errors import EngineError, OptionError
 from sottovoce.model.whisper import Whisper
 from sottovoce.types import (
@@ -51,7 +51,7 @@ AHEAD = {"plain": None, "one step ahead": (PlainStream(torch.device("cpu")), PLA
 
 @pytest.fixture(params=AHEAD)
 def engine(model: Whisper, request: pytest.FixtureRequest) -> Engine:
-    return Engine(Runner(model, V, n_rows=8, n_threads=1, parts=AHEAD[request.param]), twin.SOT, encode_windows=3)
+    return Engine(TorchRunner(model, V, n_rows=8, n_threads=1, parts=AHEAD[request.param]), twin.SOT, encode_windows=3)
 
 
 def a_sound(i: int) -> Sound:
@@ -281,7 +281,7 @@ def test_a_withdrawn_window_leaves_no_trace(engine: Engine) -> None:
     assert isinstance(answer, Decoded)
 
 
-class FailingRunner(Runner):
+class FailingRunner(TorchRunner):
     """A device that dies when it is told to."""
 
     fails: str = ""

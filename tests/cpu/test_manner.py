@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from sottovoce.engine.engine import Engine
-from sottovoce.engine.runner import Runner
 from sottovoce.engine.sampler import advance, conclude
 from sottovoce.engine.sequence import Sequence
+from sottovoce.engine.torch_runner import TorchRunner
 from sottovoce.flow import longform
 from sottovoce.text.tokenizer import Tokenizer
 from sottovoce.types import Answer, Decode, Decoded, Manner, Options, Rules, Search, Sound, Window
@@ -30,7 +30,7 @@ CHECKPOINT = longform.Checkpoint(80, 51865)
 def test_the_grammar_goes_on_from_what_counts_as_sampled(begun: tuple[int, ...]) -> None:
     """Beside the plain rules on the same ids: pairs of timestamps, their order and the blank know the prefix."""
     model = twin.a_model()
-    engine = Engine(Runner(model, V, n_rows=2, n_threads=1), twin.SOT)
+    engine = Engine(TorchRunner(model, V, n_rows=2, n_threads=1), twin.SOT)
     rules = Rules(suppress=(3, 4), suppress_first=(5, V.eot), max_initial=20, begun=begun)
     prompt = (twin.SOT, 103)
     ask = Decode((*prompt, *begun), 0, Search(max_tokens=12), rules)

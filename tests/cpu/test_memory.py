@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 
 import pytest
-import torch
 
 from sottovoce.engine import memory
 from sottovoce.model import catalogue
 from sottovoce.model.dims import Dims
 
-GPU = torch.device("cuda")
+GPU = "cuda"
 
 
 def dims_of(name: str) -> Dims:
@@ -21,7 +20,7 @@ def dims_of(name: str) -> Dims:
 
 
 def fitting(name: str, free_gb: float, kv: str = "auto", encode_windows: int = 4) -> int:
-    return memory.rows_that_fit(dims_of(name), torch.bfloat16, kv, encode_windows, free_gb * 1e9, GPU)
+    return memory.rows_that_fit(dims_of(name), "bfloat16", kv, encode_windows, free_gb * 1e9, GPU)
 
 
 @pytest.mark.parametrize(
@@ -30,7 +29,7 @@ def fitting(name: str, free_gb: float, kv: str = "auto", encode_windows: int = 4
 def test_what_fits_is_all_that_fits(name: str, free_gb: float) -> None:
     n, dims = fitting(name, free_gb), dims_of(name)
     assert 1 < n < memory.MOST_ROWS
-    taken = [memory.n_bytes(dims, GPU, torch.bfloat16, n + more) for more in (0, 4)]
+    taken = [memory.n_bytes(dims, GPU, "bfloat16", n + more) for more in (0, 4)]
     assert taken[0] < free_gb * 1e9
     assert taken[1] > 0.85 * free_gb * 1e9
 
@@ -47,10 +46,10 @@ def test_there_is_a_row_and_an_end() -> None:
 def test_a_share_of_the_least_free_device_and_no_more_than_the_budget(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    free = {0: 24e9, 1: 16e9}
-    monkeypatch.setattr(memory, "_free_bytes", lambda device: free[device.index])
-    both = [torch.device("cuda", i) for i in free]
-    args = dims_of("large-v3"), both, torch.bfloat16, "auto", 4
+    free = {"cuda:0": 24e9, "cuda:1": 16e9}
+    monkeypatch.setattr(memory, "_free_bytes", lambda device: free[device])
+    both = list(free)
+    args = dims_of("large-v3"), both, "bfloat16", "auto", 4
     with caplog.at_level(logging.INFO):
         assert memory.n_rows(*args, share=0.9, most_gb=0) == fitting("large-v3", 0.9 * 16)
     assert "16.0 GB" in caplog.text
@@ -59,5 +58,5 @@ def test_a_share_of_the_least_free_device_and_no_more_than_the_budget(
 
 
 def test_a_cpu_has_as_many_as_ever() -> None:
-    cpu = [torch.device("cpu")]
-    assert memory.n_rows(dims_of("base"), cpu, torch.bfloat16, "auto", 4, 0.9, 0) == memory.DEFAULT_ROWS
+    cpu = ["cpu"]
+    assert memory.n_rows(dims_of("base"), cpu, "bfloat16", "auto", 4, 0.9, 0) == memory.DEFAULT_ROWS

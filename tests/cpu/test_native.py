@@ -5,7 +5,6 @@ Tolerances: products take bfloat16 inputs (8 bits), so activations differ by up 
 
 from __future__ import annotations
 
-import copy
 import os
 import subprocess
 import sys
@@ -15,12 +14,11 @@ import pytest
 import torch
 
 from sottovoce.engine import kernels, native
-from sottovoce.engine.plain import NOWHERE, PlainNetwork
-from sottovoce.engine.rules import RuleBook, Vocabulary
-from sottovoce.engine.sampler import propose
+from sottovoce.engine.network import NOWHERE
+from sottovoce.engine.plain import PlainNetwork
 from sottovoce.model.dims import Dims
+from sottovoce.model.modules import numbers_of
 from sottovoce.model.whisper import Whisper
-from sottovoce.types import Decode, Rules, Search
 from tests.cpu.networks import prompts_and_steps_agree
 
 DIMS = Dims(
@@ -49,42 +47,41 @@ def model() -> Whisper:
 def twins(model: Whisper, request: pytest.FixtureRequest) -> tuple[native.NativeNetwork, PlainNetwork]:
     plain = Whisper(DIMS).eval().requires_grad_(False)
     plain.load_state_dict({name: t.float() for name, t in model.state_dict().items()})
-    given_up = copy.deepcopy(model)
     pair = (
-        native.NativeNetwork(given_up, N_SLOTS, N_ROWS, 2, *request.param),
+        native.NativeNetwork(DIMS, numbers_of(model), N_SLOTS, N_ROWS, 2, *request.param),
         PlainNetwork(plain, N_SLOTS, N_ROWS),
     )
     torch.manual_seed(1)
     features = torch.randn(N_SLOTS, DIMS.n_audio_ctx, DIMS.n_audio_state).to(torch.bfloat16)
-    pair[0].put_sound_(range(N_SLOTS), features)
+    pair[0].put_sound_(range(N_SLOTS), features.view(torch.uint16).numpy())
     pair[1].put_sound_(range(N_SLOTS), features.float())
     return pair
 
 
-def close(ours: torch.Tensor, theirs: torch.Tensor) -> bool:
+def close(ours: np.ndarray, theirs: torch.Tensor) -> bool:
     assert ours.shape == theirs.shape
-    return bool(((ours - theirs).abs().max() <= TOLERANCE * theirs.abs().max()).item())
+    return bool(np.abs(ours - theirs.numpy()).max() <= TOLERANCE * theirs.abs().max().item())
 
 
 @pytest.mark.parametrize("n_windows", [1, 3])
 def test_the_encoder_hears_the_same(twins: tuple[native.NativeNetwork, PlainNetwork], n_windows: int) -> None:
     mel = torch.randn(n_windows, DIMS.n_mels, 2 * DIMS.n_audio_ctx)
-    assert close(twins[0].features(mel).float(), twins[1].features(mel))
+    assert close(kernels.from_bfloat16(twins[0].features(mel.numpy())), twins[1].features(mel))
 
 
 def test_what_memory_held_before_does_not_matter(twins: tuple[native.NativeNetwork, PlainNetwork]) -> None:
     """A compiler moved stores behind the instruction that reads them, and NaN of an earlier call came through."""
     network = twins[0]
-    mel = torch.randn(1, DIMS.n_mels, 2 * DIMS.n_audio_ctx)
+    mel = torch.randn(1, DIMS.n_mels, 2 * DIMS.n_audio_ctx).numpy()
     found = []
     for byte in (0, 0x7F, 0xFF):
         network.encoder.features(mel)
         for scratch in (network.encoder._scratch, network.decoder._scratch):
-            scratch.fill_(byte)
+            scratch.fill(byte)
         found.append((network.features(mel), network.read([[5, 6, 7]] * 5, range(5), [0, 0, 1, 2, 3], [(1, 2)] * 5)))
     for features, logits in found[1:]:
-        assert torch.equal(features, found[0][0])
-        assert torch.equal(logits, found[0][1])
+        assert np.array_equal(features, found[0][0])
+        assert np.array_equal(logits, found[0][1])
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 16, 17, 20])
@@ -110,10 +107,10 @@ def test_a_row_continues_another(twins: tuple[native.NativeNetwork, PlainNetwork
 def test_what_is_kept_nowhere_touches_no_row(twins: tuple[native.NativeNetwork, PlainNetwork]) -> None:
     network, twin = twins
     network.read([[1, 2, 3]], [0], [2], [(2,)])
-    before = [k.clone() for k in network.decoder.self_k]
+    before = [k.copy() for k in network.decoder.self_k]
     ours, theirs = (n.read([(7,)] * 3, [NOWHERE] * 3, [0, 2, 5], [(0,)] * 3) for n in (network, twin))
     assert close(ours, theirs)
-    assert all(torch.equal(a, b) for a, b in zip(before, network.decoder.self_k, strict=True))
+    assert all(np.array_equal(a, b) for a, b in zip(before, network.decoder.self_k, strict=True))
 
 
 def test_scores_of_chosen_heads(twins: tuple[native.NativeNetwork, PlainNetwork]) -> None:
@@ -132,7 +129,7 @@ def test_a_rows_answer_does_not_depend_on_its_neighbours(twins: tuple[native.Nat
         network.step([token], [row], [place], [(slot, 1)])
         for token, row, place, slot in ((1, 0, 3, 0), (2, 1, 2, 3), (3, 2, 1, 5))
     ]
-    assert torch.equal(together, torch.cat(alone))
+    assert np.array_equal(together, np.concatenate(alone))
 
 
 @pytest.mark.parametrize("name", ["avx512_bf16", "avx512", "avx2"])
@@ -144,30 +141,3 @@ def test_every_instruction_set_gives_the_same(name: str) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__, "-k", "not instruction"]
     ran = subprocess.run(command, env=env, capture_output=True, text=True)
     assert ran.returncode == 0 and "skipped" not in ran.stdout, ran.stdout[-3000:]
-
-
-@pytest.mark.parametrize("k", [1, 6])
-@pytest.mark.parametrize("seed", range(8))
-def test_choices_are_those_of_the_rules(seed: int, k: int) -> None:
-    """Random logits, masks and histories, and every state of the grammar, beside masks and log-softmax of torch."""
-    draw = np.random.default_rng(seed)
-    vocabulary = Vocabulary(n_vocab=1003, eot=700, timestamp_begin=802, no_timestamps=801, no_speech=790)
-    rules = RuleBook(vocabulary, N_ROWS, 96, torch.device("cpu"))
-    rows = draw.permutation(N_ROWS)[:7].tolist()
-    for row in rows:
-        suppress = tuple(draw.choice(700, 90, replace=False).tolist())
-        limit = None if draw.random() < 0.3 else int(draw.integers(0, 60))
-        rules.reset_([row], Decode((1,), 0, Search(), Rules(suppress, (700, 220), bool(draw.random() < 0.8), limit)))
-    chooser = native.NativeChooser(rules, 2)
-    where = torch.tensor(rows)
-    for _ in range(12):
-        logits = torch.from_numpy(draw.normal(0, 3, (len(rows), 1003)).astype(np.float32))
-        logits[:, 802:] += float(draw.choice([-4, 0, 3]))
-        masked = logits.clone()
-        rules.apply_(masked, where)
-        theirs = propose(masked, [(Search(beam_size=k - 1 if k > 1 else 1), 1)] * len(rows), [None] * len(rows))
-        ours = chooser.choose(logits.clone(), range(len(rows)), rows, k)
-        possible = np.isfinite(theirs.logprobs)
-        np.testing.assert_array_equal(ours.tokens[possible], theirs.tokens[possible])
-        np.testing.assert_allclose(ours.logprobs, theirs.logprobs, atol=2e-5)
-        rules.update_(torch.from_numpy(ours.tokens[:, 0].copy()), where)

@@ -12,7 +12,7 @@ import torch
 
 from sottovoce.engine.engine import Engine
 from sottovoce.engine.loop import Loop
-from sottovoce.engine.runner import Runner
+from sottovoce.engine.torch_runner import TorchRunner
 from sottovoce.errors import EngineError
 from sottovoce.model.whisper import Whisper
 from sottovoce.types import Align, Aligned, Answer, Decode, Decoded, Detect, Detected, Lane, Rules, Search, Window
@@ -30,7 +30,7 @@ def no_memory_on_a_cpu() -> Exception:
     return RuntimeError("[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory")
 
 
-class CappedRunner(Runner):
+class CappedRunner(TorchRunner):
     """A device with memory for so many sequences at once. calls: (stage, how many) of every call that went well."""
 
     most: dict[str, int]

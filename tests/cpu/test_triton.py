@@ -18,9 +18,10 @@ from sottovoce.engine.choices import RowState
 from sottovoce.engine.engine import Engine
 from sottovoce.engine.fused import Fused, kernels
 from sottovoce.engine.indirect import GatherAttend, Kept
-from sottovoce.engine.rules import RuleBook, Vocabulary
-from sottovoce.engine.runner import Runner
+from sottovoce.engine.rules import RuleBook
 from sottovoce.engine.stream import PlainStream
+from sottovoce.engine.torch_runner import TorchRunner
+from sottovoce.engine.vocabulary import Vocabulary
 from sottovoce.types import Align, Aligned, Decode, Decoded, Rules, Search, Window
 from tests.cpu import plain_engine as twin
 from tests.cpu.streams import CPU
@@ -218,7 +219,7 @@ def test_a_whole_decoding_by_kernels(triton: Fused) -> None:
     ]
     windows = [*greedy, Window("b", a_sound(7), beams), Window("a", a_sound(1), Align((twin.SOT,), (20, 21, 22)))]
     ours, theirs = (
-        run(Engine(Runner(model, V, n_rows=4, n_threads=1, parts=parts), twin.SOT), windows)
+        run(Engine(TorchRunner(model, V, n_rows=4, n_threads=1, parts=parts), twin.SOT), windows)
         for parts in ((PlainStream(CPU), triton), None)
     )
     for a, b in zip(ours, theirs, strict=True):

@@ -11,8 +11,8 @@ import torch
 from sottovoce.engine import memory
 from sottovoce.engine.engine import Engine
 from sottovoce.engine.fused import Fused
-from sottovoce.engine.runner import Runner
 from sottovoce.engine.stream import Stream
+from sottovoce.engine.torch_runner import TorchRunner
 from sottovoce.types import Align, Aligned, Decode, Decoded, Rules, Search, Window
 from tests.cpu import plain_engine as twin
 from tests.cpu.test_engine import V, a_sound, an_ask, run
@@ -26,7 +26,9 @@ def kv(request: pytest.FixtureRequest) -> str:
 
 
 def an_engine(parts: Parts, kv: str = "auto") -> Engine:
-    engine = Engine(Runner(twin.a_model().to(parts[0].device), V, 8, 1, kv, parts=parts), twin.SOT, encode_windows=3)
+    engine = Engine(
+        TorchRunner(twin.a_model().to(parts[0].device), V, 8, 1, kv, parts=parts), twin.SOT, encode_windows=3
+    )
     engine.begin()
     return engine
 
@@ -39,7 +41,7 @@ def some_windows(n: int) -> list[Window]:
 
 def test_the_tokens_are_those_of_the_cpu(parts: Parts) -> None:
     windows = some_windows(40)
-    expected = run(Engine(Runner(twin.a_model(), V, n_rows=8, n_threads=1), twin.SOT), windows)
+    expected = run(Engine(TorchRunner(twin.a_model(), V, n_rows=8, n_threads=1), twin.SOT), windows)
     for ours, theirs in zip(run(an_engine(parts), windows), expected, strict=True):
         assert isinstance(ours, Decoded)
         assert isinstance(theirs, Decoded)
@@ -66,7 +68,7 @@ def test_sampling_and_word_times(parts: Parts) -> None:
     assert isinstance(again, Decoded)
     assert sampled.tokens == again.tokens
     assert isinstance(aligned, Aligned)
-    (expected,) = run(Engine(Runner(twin.a_model(), V, 8, 1), twin.SOT), asked[1:])
+    (expected,) = run(Engine(TorchRunner(twin.a_model(), V, 8, 1), twin.SOT), asked[1:])
     assert isinstance(expected, Aligned)
     assert aligned.jumps == expected.jumps
 

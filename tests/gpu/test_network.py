@@ -13,7 +13,8 @@ import torch
 
 from sottovoce.engine.cuda import CudaNetwork
 from sottovoce.engine.fused import Fused
-from sottovoce.engine.plain import NOWHERE, PlainNetwork
+from sottovoce.engine.network import NOWHERE
+from sottovoce.engine.plain import PlainNetwork
 from sottovoce.engine.stream import Stream
 from sottovoce.model import catalogue
 from sottovoce.model.whisper import Whisper

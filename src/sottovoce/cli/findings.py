@@ -19,7 +19,8 @@ from sottovoce.cli.selftest import Trial, try_out
 from sottovoce.cli.tables import size
 from sottovoce.config import Config
 from sottovoce.engine import kernels
-from sottovoce.engine.device import choose, gpus, instruction_sets, torch_build
+from sottovoce.engine.accelerators import gpus, torch_build
+from sottovoce.engine.device import choose, instruction_sets
 from sottovoce.errors import ConfigError, ModelError, SottovoceError
 from sottovoce.model import hfhub, hub, reach, store
 from sottovoce.threads import n_cpus

@@ -72,6 +72,8 @@ def _feed_(rules: RuleBook, tokens: Tensor, rows: Tensor, state: RowState) -> No
 class DeviceChooser:
     """What rows may say next, for the host, which waits for it: beams."""
 
+    most = 64  # as kernels find for it
+
     def __init__(self, rules: RuleBook, stream: Stream, best: Best) -> None:
         self.rules, self.stream, self._best = rules, stream, best
 

@@ -21,7 +21,7 @@ from torch.backends import cudnn
 from sottovoce.engine.cache import raw_scores
 from sottovoce.engine.graphs import Graphs, bucket
 from sottovoce.engine.indirect import Attend, Kept
-from sottovoce.engine.plain import NOWHERE
+from sottovoce.engine.network import NOWHERE
 from sottovoce.engine.stream import Stream
 from sottovoce.model.whisper import DecoderBlock, Whisper
 

@@ -10,10 +10,9 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
-import torch
-
 from sottovoce.engine import admission
 from sottovoce.engine.memory import is_out_of_memory
+from sottovoce.engine.network import Array
 from sottovoce.engine.runner import Runner
 from sottovoce.engine.sampler import conclude
 from sottovoce.engine.scheduler import Plan, Scheduler
@@ -46,7 +45,7 @@ class Engine:
 
     def admit(self, window: Window) -> None:
         """Raise OptionError if this engine could never decode the window. Any thread may ask."""
-        admission.check(window, self.runner.model.dims, self.runner.n_rows)
+        admission.check(window, self.runner.dims, self.runner.n_rows)
 
     def add(self, window: Window, lane: Lane) -> Sequence:
         sequence = Sequence(window, lane)
@@ -79,7 +78,7 @@ class Engine:
         while left:
             group, left = left[: self._most_windows], left[self._most_windows :]
             try:
-                with torch.inference_mode():
+                with self.runner.computing():
                     self.runner.encode(group)
             except Exception as e:  # whatever the device raises, the askers are told and the slots are not trusted
                 if is_out_of_memory(e) and len(group) > 1:
@@ -133,9 +132,9 @@ class Engine:
         """One token for each; those without any read their prompts first."""
         new, old = [s for s in part if s.is_new], [s for s in part if not s.is_new]
         outcomes: list[Outcome] = []
-        logits: list[torch.Tensor] = []
+        logits: list[Array] = []
         try:
-            with torch.inference_mode():
+            with self.runner.computing():
                 logits += [self.runner.prefill(new)] if new else []
         except Exception as e:  # what is wrong with a newcomer must not touch those who run
             outcomes += self._begin_again_or_fail(new, e)
@@ -144,9 +143,9 @@ class Engine:
         if not everybody:
             return outcomes
         try:
-            with torch.inference_mode():
+            with self.runner.computing():
                 logits += [self.runner.decode(old)] if old else []
-                ended = self.runner.sample(everybody, logits[0] if len(logits) == 1 else torch.cat(logits))
+                ended = self.runner.sample(everybody, logits[0] if len(logits) == 1 else self.runner.join(logits))
         except Exception as e:
             return outcomes + self._begin_again_or_fail(everybody, e)
         for sequence in [s for s, done in zip(everybody, ended, strict=True) if done]:
@@ -173,7 +172,7 @@ class Engine:
 
     def _finish(self, sequences: list[Sequence], run: Callable[[list[Sequence]], Iterable[Answer]]) -> list[Outcome]:
         try:
-            with torch.inference_mode():
+            with self.runner.computing():
                 answers = run(sequences)
         except Exception as e:
             if len(sequences) == 1:

@@ -12,7 +12,8 @@ from sottovoce.engine import choices
 from sottovoce.engine.align import Jumps, jumps
 from sottovoce.engine.choices import Best, RowState
 from sottovoce.engine.indirect import Attend, GatherAttend, Kept
-from sottovoce.engine.rules import RuleBook, Vocabulary
+from sottovoce.engine.rules import RuleBook
+from sottovoce.engine.vocabulary import Vocabulary
 from sottovoce.types import Decode, Rules
 
 log = logging.getLogger(__name__)

@@ -13,18 +13,18 @@ import logging
 import mmap
 import os
 import sys
+from collections.abc import Sequence as Seq
 from ctypes import POINTER, Structure, c_int32, c_int64, c_void_p
 from dataclasses import dataclass
 from functools import cache
 from math import prod
 from pathlib import Path
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+import numpy as np
+from numpy.typing import DTypeLike
 
-from sottovoce.engine.eight_bits import in_8_bits
 from sottovoce.errors import ConfigError
+from sottovoce.model.stored import Numbers
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +34,17 @@ TILE_K, GROUP = 32, 64  # cpp/simd.h: k of a tile, and the columns of one produc
 BLOCK = 32  # lines of one product; cpp/layers.h
 MOST_CHOICES = 64  # cpp/choose.cpp
 HUGE_PAGE = 2 << 20  # bytes, on x86-64
+KINDS = {"float32": 0, "float16": 1, "bfloat16": 2}  # cpp/pack.cpp:Kind
+AVX2 = {"avx2", "fma", "f16c"}
+AVX512 = AVX2 | {"avx512f", "avx512bw", "avx512dq", "avx512vl"}
+AVX512_BF16 = AVX512 | {"avx512_bf16", "avx512_vnni"}
+# what each library may use (hatch_build.py), in the words of /proc/cpuinfo
+NEEDED = {
+    "avx2": AVX2,
+    "avx512": AVX512,
+    "avx512_bf16": AVX512_BF16,
+    "amx": AVX512_BF16 | {"amx_tile", "amx_bf16"},
+}
 ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA = (
     0x1023,
     18,
@@ -171,17 +182,28 @@ def source_version() -> int | None:
 
 def instruction_sets() -> list[str]:
     """Those of this CPU that there may be kernels for, the fastest first. ONEDNN_MAX_CPU_ISA is respected."""
-    level = torch.backends.cpu.get_cpu_capability()
+    has = _cpu_flags()
     cap = os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper()
     free = cap in ("", "ALL", "DEFAULT")
     found = []
-    if torch.cpu._is_amx_tile_supported() and (free or "AMX" in cap):
+    if NEEDED["amx"] <= has and (free or "AMX" in cap):
         found.append("amx")
-    if torch.cpu._is_avx512_bf16_supported() and (free or "AMX" in cap or "BF16" in cap):
+    if NEEDED["avx512_bf16"] <= has and (free or "AMX" in cap or "BF16" in cap):
         found.append("avx512_bf16")
-    if level == "AVX512" and (free or "AVX512" in cap or "AMX" in cap):
+    if NEEDED["avx512"] <= has and (free or "AVX512" in cap or "AMX" in cap):
         found.append("avx512")
-    return [*found, "avx2"] if level in ("AVX512", "AVX2") else found
+    return [*found, "avx2"] if NEEDED["avx2"] <= has else found
+
+
+@cache
+def _cpu_flags() -> frozenset[str]:
+    """What this CPU can do and Linux lets programs use; nothing elsewhere, where no kernels are built."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return frozenset()
+    flags = next((line for line in lines if line.startswith("flags")), "")
+    return frozenset(flags.partition(":")[2].split())
 
 
 @cache
@@ -192,28 +214,63 @@ def _may_use_tiles() -> bool:
     return bool(syscall(158, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0)  # 158: arch_prctl on x86-64
 
 
-def packed(weight: Tensor) -> Tensor:
-    """A linear layer's weight (N, K) as cpp/simd.h packs a matrix: bfloat16, N padded to whole groups of columns."""
-    return _in_pairs(_whole_groups(weight.to(torch.bfloat16)))
+def to_bfloat16(x: np.ndarray) -> np.ndarray:
+    """float32 -> its bfloat16, to nearest, as uint16, in which numpy keeps it."""
+    bits = np.ascontiguousarray(x, np.float32).view(np.uint32)
+    found: np.ndarray = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
+    return found
 
 
-def packed8(weight: Tensor) -> tuple[Tensor, Tensor]:
+def from_bfloat16(x: np.ndarray) -> np.ndarray:
+    """bfloat16, kept as uint16 -> float32."""
+    return (x.astype(np.uint32) << 16).view(np.float32)
+
+
+def packed(parts: Seq[Numbers], n_threads: int = 1) -> np.ndarray:
+    """Weights of linear layers (N, K), under one another, as cpp/simd.h packs a matrix: bfloat16.
+
+    N is padded to whole groups of columns; of several parts each is whole groups. K is a multiple of 32.
+    """
+    found = library()
+    assert found is not None, "there are no kernels for this CPU"
+    n, k = sum(part.shape[0] for part in parts), parts[0].shape[1]
+    out, line = room((padded(n, GROUP), k), np.uint16), 0
+    for part in parts:
+        kind, given = _kind(part)
+        found.sv_pack(kind, pointer(given), c_int64(len(given)), c_int64(k), pointer(out[line:]), n_threads)
+        line += len(given)
+    return out
+
+
+def packed8(parts: Seq[Numbers], n_threads: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """The same as 8-bit whole numbers, and the scale of each of its N lines: (N padded,) float32."""
-    numbers, scale = in_8_bits(_whole_groups(weight))
-    return _in_pairs(numbers), scale
+    found = library()
+    assert found is not None, "there are no kernels for this CPU"
+    n, k = sum(part.shape[0] for part in parts), parts[0].shape[1]
+    out, scale, line = room((padded(n, GROUP), k), np.int8), np.zeros(padded(n, GROUP), np.float32), 0
+    for part in parts:
+        kind, given = _kind(part)
+        sizes, to = (c_int64(len(given)), c_int64(k)), (pointer(out[line:]), pointer(scale[line:]))
+        found.sv_pack8(kind, pointer(given), *sizes, *to, n_threads)
+        line += len(given)
+    return out, scale
 
 
-def _whole_groups(weight: Tensor) -> Tensor:
-    n_missing = -len(weight) % GROUP
-    return F.pad(weight, (0, 0, 0, n_missing)) if n_missing else weight  # padding by nothing would copy
+def _kind(part: Numbers) -> tuple[int, np.ndarray]:
+    """How the kernels call it, and its numbers in memory's order."""
+    if part.bfloat16:
+        return KINDS["bfloat16"], np.ascontiguousarray(part.values)
+    if part.values.dtype == np.float16:
+        return KINDS["float16"], np.ascontiguousarray(part.values)
+    return KINDS["float32"], np.ascontiguousarray(part.values, np.float32)
 
 
-def _in_pairs(weight: Tensor) -> Tensor:
-    pairs = weight.view(-1, GROUP, weight.shape[1] // 2, 2).transpose(1, 2)  # (N/64, K/2, 64, 2)
-    return room(tuple(pairs.shape), weight.dtype).copy_(pairs)
+def pointer(array: np.ndarray) -> c_void_p:
+    """Where it lies, for as long as it lives."""
+    return c_void_p(array.ctypes.data)
 
 
-def room(shape: tuple[int, ...], dtype: torch.dtype, *, huge: bool = True) -> Tensor:
+def room(shape: tuple[int, ...], dtype: DTypeLike, *, huge: bool = True) -> np.ndarray:
     """Memory in huge pages where the system gives them, zeroed, and touched only when it is first written.
 
     huge: False for what is mostly never touched, in small pages.
@@ -221,9 +278,9 @@ def room(shape: tuple[int, ...], dtype: torch.dtype, *, huge: bool = True) -> Te
     Streams of keys, values and weights come from there twice as fast as from small pages (docs/log.md).
     Raises MemoryError.
     """
-    n_bytes = prod(shape) * dtype.itemsize
+    n_bytes = prod(shape) * np.dtype(dtype).itemsize
     if n_bytes < HUGE_PAGE or not hasattr(mmap, "MADV_HUGEPAGE"):
-        return torch.zeros(shape, dtype=dtype)
+        return np.zeros(shape, dtype)
     try:
         memory = mmap.mmap(-1, n_bytes + HUGE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     except OSError as e:
@@ -233,7 +290,7 @@ def room(shape: tuple[int, ...], dtype: torch.dtype, *, huge: bool = True) -> Te
     with contextlib.suppress(OSError):  # a kernel without huge pages: small ones will do
         memory.madvise(mmap.MADV_HUGEPAGE if huge else mmap.MADV_NOHUGEPAGE)
     start = -ctypes.addressof(ctypes.c_char.from_buffer(memory)) % HUGE_PAGE
-    return torch.frombuffer(memory, dtype=dtype, count=prod(shape), offset=start).view(shape)
+    return np.frombuffer(memory, dtype, count=prod(shape), offset=start).reshape(shape)
 
 
 def padded(n: int, multiple: int) -> int:

@@ -8,16 +8,14 @@ import math
 import sys
 from collections.abc import Sequence as Seq
 
-import torch
-
 from sottovoce.engine import kernels, native
+from sottovoce.engine.device import BYTES, kind_of
 from sottovoce.engine.slots import SPARE_SLOTS
 from sottovoce.model import weights
 from sottovoce.model.dims import Dims
 
 log = logging.getLogger(__name__)
 
-OUT_OF_MEMORY = (torch.OutOfMemoryError, MemoryError)
 # how torch's CPU allocator, cuBLAS and cuDNN say it: with a bare RuntimeError
 NO_MEMORY = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
 
@@ -27,21 +25,19 @@ MOST_ROWS = 128  # of those that are found by memory: what more of them would br
 ENCODER_PARTS = 16  # of a window's features that the encoder holds at once, at most: 4 in each of its wide layers
 
 
-def rows_that_fit(
-    dims: Dims, dtype: torch.dtype, kv: str, encode_windows: int, free_bytes: float, device: torch.device
-) -> int:
+def rows_that_fit(dims: Dims, dtype: str, kv: str, encode_windows: int, free_bytes: float, device: str) -> int:
     """How many rows a device has room for, at least 1. free_bytes: what weights, pools and passes may take."""
-    sounds = encode_windows * dims.n_audio_ctx * dims.n_audio_state * ENCODER_PARTS * dtype.itemsize
+    sounds = encode_windows * dims.n_audio_ctx * dims.n_audio_state * ENCODER_PARTS * BYTES[dtype]
     row = n_bytes(dims, device, dtype, 1, kv) - n_bytes(dims, device, dtype, 0, kv)
-    choices = 3 * dims.n_vocab * torch.float32.itemsize  # logits, and what rules and choice make of them
+    choices = 3 * dims.n_vocab * BYTES["float32"]  # logits, and what rules and choice make of them
     left = free_bytes - n_bytes(dims, device, dtype, 0, kv) - sounds
     return max(1, min(MOST_ROWS, int(left / (row + choices))))
 
 
 def n_rows(
     dims: Dims,
-    devices: Seq[torch.device],
-    dtype: torch.dtype,
+    devices: Seq[str],
+    dtype: str,
     kv: str,
     encode_windows: int,
     share: float,
@@ -51,7 +47,7 @@ def n_rows(
 
     share: of it that the model may take. most_gb: a budget besides, 0 for none.
     """
-    if devices[0].type != "cuda":
+    if kind_of(devices[0]) != "cuda":
         return DEFAULT_ROWS
     free = min(_free_bytes(device) for device in devices)
     room = min(share * free, most_gb * 1e9 or math.inf)
@@ -60,36 +56,38 @@ def n_rows(
     return found
 
 
-def _free_bytes(device: torch.device) -> int:
-    """What a device has left, and what torch keeps of it without using it."""
-    free: int = torch.cuda.mem_get_info(device)[0]
-    return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+def _free_bytes(device: str) -> int:
+    from sottovoce.engine import accelerators
+
+    return accelerators.free_bytes(device)
 
 
-def n_bytes(dims: Dims, device: torch.device, dtype: torch.dtype, n_rows: int, kv: str = "auto") -> int:
+def n_bytes(dims: Dims, device: str, dtype: str, n_rows: int, kv: str = "auto") -> int:
     """What a model takes on a device: weights, and pools as if every slot and row were in use.
 
     What a step computes with comes on top. Weights in 8 bits are counted as 16.
     """
     on_kernels = native.fits(dims, device, dtype)
-    in_8_bits = kv != "bfloat16" if on_kernels else kv == "int8" and device.type == "cuda"
+    in_8_bits = kv != "bfloat16" if on_kernels else kv == "int8" and kind_of(device) == "cuda"
     width = 2 * dims.n_text_layer * dims.n_text_state  # keys and values of one position
     n_texts = n_rows + on_kernels  # kernels have a row for texts that are only read
     sounds, texts = width * dims.n_audio_ctx * (n_rows + SPARE_SLOTS), width * dims.n_text_ctx * n_texts
-    each = 1 + 4 / kernels.HEAD if in_8_bits else dtype.itemsize  # a number, its share of a scale
-    return round(sounds * each) + (weights.n_weights(dims) + texts) * dtype.itemsize
+    each = 1 + 4 / kernels.HEAD if in_8_bits else BYTES[dtype]  # a number, its share of a scale
+    return round(sounds * each) + (weights.n_weights(dims) + texts) * BYTES[dtype]
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether less at once might do."""
-    if isinstance(error, OUT_OF_MEMORY):
+    torch = sys.modules.get("torch")  # if it is not there, it has raised nothing
+    if isinstance(error, MemoryError | getattr(torch, "OutOfMemoryError", MemoryError)):
         return True
     return isinstance(error, RuntimeError) and any(said in str(error) for said in NO_MEMORY)
 
 
 def give_back() -> None:
     """Give what was freed back to the system; allocators keep it for a next time that may never come."""
-    if torch.cuda.is_available():
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
         torch.cuda.empty_cache()
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc

@@ -1,7 +1,7 @@
 """The network on compiled CPU kernels: packed weights, slots and rows, passes over lines. Plain twin: plain.py.
 
-A line is one token of one row. Weights, keys and values are bfloat16, or in 8 bits with scales where that is asked for;
-the residual stream and logits float32.
+A line is one token of one row. Arrays are numpy's. Weights, keys and values are bfloat16, which numpy keeps as uint16,
+or in 8 bits with scales where that is asked for; the residual stream and logits float32.
 
     self: per layer (n_rows + 1, H, n_text_ctx, 64) keys and values; the last row is for texts that are only read
     cross: per layer and slot the keys and values of a sound, packed (cpp/decoder.cpp)
@@ -10,28 +10,39 @@ the residual stream and logits float32.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from collections.abc import Sequence as Seq
+from typing import TypeAlias
 
 import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from sottovoce.engine import kernels
-from sottovoce.engine.kernels import BLOCK, GROUP, HEAD, TILE_K, packed, packed8, padded, room
-from sottovoce.engine.rules import RuleBook
+from sottovoce.engine.host_rules import HostRules
+from sottovoce.engine.kernels import (
+    BLOCK,
+    GROUP,
+    HEAD,
+    MOST_CHOICES,
+    TILE_K,
+    packed,
+    packed8,
+    padded,
+    pointer,
+    room,
+    to_bfloat16,
+)
 from sottovoce.engine.sampler import Proposal
 from sottovoce.model.dims import Dims
-from sottovoce.model.whisper import Decoder, DecoderBlock, Encoder, EncoderBlock, Whisper
+from sottovoce.model.stored import Numbers
 
-Pack = Callable[[str, Tensor], dict[str, Tensor]]
+Read: TypeAlias = Callable[[str], Numbers]  # a tensor of a checkpoint, by its name
+Parts: TypeAlias = dict[str, np.ndarray]  # fields of a structure of the kernels
 
 
-def fits(dims: Dims, device: torch.device, dtype: torch.dtype) -> bool:
+def fits(dims: Dims, device: str, dtype: str) -> bool:
     """Whether there are kernels for it: bfloat16, a CPU that they know, heads as wide as every checkpoint has them."""
     heads = (dims.n_text_state // dims.n_text_head, dims.n_audio_state // dims.n_audio_head)
-    if dtype != torch.bfloat16 or device.type != "cpu" or heads != (HEAD, HEAD):
+    if dtype != "bfloat16" or device != "cpu" or heads != (HEAD, HEAD):
         return False
     return kernels.library() is not None
 
@@ -39,18 +50,22 @@ def fits(dims: Dims, device: torch.device, dtype: torch.dtype) -> bool:
 class NativeNetwork:
     """A model's encoder and decoder.
 
-    The model's own weights are given up as they are packed: its modules cannot be called any more.
+    read: gives a tensor by its name, which is packed before the next is asked for.
     kv_bits, weight_bits: 16 or 8, of the keys and values of sound, and of the decoder's weights.
     """
 
     def __init__(
-        self, model: Whisper, n_slots: int, n_rows: int, n_threads: int, kv_bits: int = 16, weight_bits: int = 16
+        self,
+        dims: Dims,
+        read: Read,
+        n_slots: int,
+        n_rows: int,
+        n_threads: int,
+        kv_bits: int = 16,
+        weight_bits: int = 16,
     ) -> None:
-        self.encoder = NativeEncoder(model.encoder, model.dims, n_threads)
-        sizes = n_slots, n_rows, n_threads, kv_bits, weight_bits
-        self.decoder = NativeDecoder(model.decoder, model.dims, *sizes)
-        for part in (model.encoder, *model.decoder.blocks, model.decoder.token_embedding):
-            part.to("meta")  # packed now; a second copy would double the memory
+        self.encoder = NativeEncoder(dims, read, n_threads)
+        self.decoder = NativeDecoder(dims, read, n_slots, n_rows, n_threads, kv_bits, weight_bits)
         self.features = self.encoder.features
         self.put_sound_, self.copy_rows_ = self.decoder.put_sound_, self.decoder.copy_rows_
         self.read, self.step, self.scores = self.decoder.read, self.decoder.step, self.decoder.scores
@@ -59,64 +74,69 @@ class NativeNetwork:
 class NativeEncoder:
     """An encoder's packed weights."""
 
-    def __init__(self, encoder: Encoder, dims: Dims, n_threads: int) -> None:
+    def __init__(self, dims: Dims, read: Read, n_threads: int) -> None:
         found = kernels.library()
         assert found is not None, "there are no kernels for this CPU"
         self.library = found
         self.dims = dims
         self.n_threads = n_threads
-        self._kept: list[Tensor] = []
+        self._kept: list[np.ndarray] = []
         layers = (kernels.EncoderLayer * dims.n_audio_layer)()
-        for i, block in enumerate(encoder.blocks):
-            assert isinstance(block, EncoderBlock)
-            own, first, second = block.attn, *_linears(block.mlp)
+        for layer, name in zip(layers, _blocks("encoder", dims.n_audio_layer), strict=True):
+            own, linear = f"{name}.attn", _packed
             parts = {
-                "norm": block.attn_ln.weight, "norm_bias": block.attn_ln.bias,
-                "in_": packed(torch.cat([own.query.weight, own.key.weight, own.value.weight])),
-                "in_bias": torch.cat([own.query.bias, torch.zeros_like(own.query.bias), own.value.bias]),
-                "out": packed(own.out.weight), "out_bias": own.out.bias,
-                "mlp_norm": block.mlp_ln.weight, "mlp_norm_bias": block.mlp_ln.bias,
-                "mlp_in": packed(first.weight), "mlp_in_bias": first.bias,
-                "mlp_out": packed(second.weight), "mlp_out_bias": second.bias,
-            }  # fmt: skip
-            for name, tensor in parts.items():
-                setattr(layers[i], name, _pointer(tensor, self._kept))
-        norm = _pointer(encoder.ln_post.weight, self._kept), _pointer(encoder.ln_post.bias, self._kept)
-        self._structure = kernels.Encoder(
-            dims.n_audio_layer, dims.n_audio_state, dims.n_audio_head, dims.n_audio_ctx, *norm, layers
-        )
+                **_norm(read, f"{name}.attn_ln", "norm"),
+                **_linear(read, "in_", [f"{own}.query", f"{own}.key", f"{own}.value"], linear, n_threads),
+                **_linear(read, "out", [f"{own}.out"], linear, n_threads),
+                **_norm(read, f"{name}.mlp_ln", "mlp_norm"),
+                **_linear(read, "mlp_in", [f"{name}.mlp.0"], linear, n_threads),
+                **_linear(read, "mlp_out", [f"{name}.mlp.2"], linear, n_threads),
+            }
+            _fill(layer, parts, self._kept)
+        ends = _addresses(_norm(read, "encoder.ln_post", "norm").values(), self._kept)
+        sizes = dims.n_audio_layer, dims.n_audio_state, dims.n_audio_head, dims.n_audio_ctx
+        self._structure = kernels.Encoder(*sizes, *ends, layers)
         self.n_mels = padded(dims.n_mels, TILE_K)
-        conv1, conv2 = encoder.conv1, encoder.conv2
-        assert conv1.bias is not None and conv2.bias is not None
-        taps = F.pad(conv1.weight, (0, 0, 0, self.n_mels - dims.n_mels)), conv2.weight
-        narrow, wide = (packed(t.transpose(1, 2).flatten(1)) for t in taps)  # (C, 3 * n_in), tap by tap
-        parts_of_both = (narrow, conv1.bias, wide, conv2.bias, encoder.positional_embedding.float())
-        self._convolution = [ctypes.c_void_p(_pointer(t, self._kept)) for t in parts_of_both]
-        self._scratch = torch.empty(0, dtype=torch.uint8)
+        taps = [read(f"encoder.conv{i}.weight").float32().transpose(0, 2, 1) for i in (1, 2)]  # (C, 3, n_in)
+        taps[0] = np.pad(taps[0], ((0, 0), (0, 0), (0, self.n_mels - dims.n_mels)))
+        narrow, wide = (packed([Numbers(t.reshape(len(t), -1))], n_threads) for t in taps)
+        biases = [read(f"encoder.conv{i}.bias").float32() for i in (1, 2)]
+        positions = read("encoder.positional_embedding").float32()
+        both = _addresses((narrow, biases[0], wide, biases[1], positions), self._kept)
+        self._convolution = [ctypes.c_void_p(at) for at in both]
+        self._sound = self._between = np.zeros(0, np.uint16)
+        self._x = np.zeros(0, np.float32)
+        self._scratch = np.zeros(0, np.uint8)
 
-    def _convolved(self, mel: Tensor) -> Tensor:
-        """(W, M, F) -> (W, S, C) float32, with positions."""
-        d, n, n_frames = self.dims, len(mel), 2 * self.dims.n_audio_ctx + 2
-        behind = 2 * BLOCK  # lines that kernels may read beyond the last one
-        sound = torch.zeros(n * n_frames + behind, self.n_mels, dtype=torch.bfloat16)
-        sound[: n * n_frames].view(n, n_frames, -1)[:, 1:-1, : d.n_mels] = mel.transpose(1, 2)
-        between = torch.zeros(n * n_frames + behind, d.n_audio_state, dtype=torch.bfloat16)
-        x = torch.empty(n, d.n_audio_ctx, d.n_audio_state)
-        given, middle, taken = (ctypes.c_void_p(t.data_ptr()) for t in (sound, between, x))
-        sizes = n, d.n_audio_ctx, self.n_mels, d.n_audio_state
-        self.library.sv_convolve(*sizes, given, *self._convolution, middle, taken, self.n_threads)
-        return x
-
-    def features(self, mel: Tensor) -> Tensor:
-        n, x = len(mel), self._convolved(mel)
-        found = torch.empty(x.shape, dtype=torch.bfloat16)
+    def features(self, mel: np.ndarray) -> np.ndarray:
+        """(W, M, F) float32 log-mel -> (W, S, C) encoded sound, bfloat16."""
+        d, n = self.dims, len(mel)
+        self._convolve(mel)
+        found = np.empty((n, d.n_audio_ctx, d.n_audio_state), np.uint16)
         model = ctypes.byref(self._structure)
         n_bytes = self.library.sv_encoder_scratch(model, n, self.n_threads)
         if n_bytes > len(self._scratch):
-            self._scratch = room((n_bytes,), torch.uint8)
-        given, taken, scratch = (ctypes.c_void_p(t.data_ptr()) for t in (x, found, self._scratch))
+            self._scratch = room((n_bytes,), np.uint8)
+        given, taken, scratch = (pointer(a) for a in (self._x, found, self._scratch))
         self.library.sv_encode(model, n, given, taken, self.n_threads, scratch)
         return found
+
+    def _convolve(self, mel: np.ndarray) -> None:
+        """(W, M, F) -> self._x: (W, S, C) float32, with positions."""
+        d, n, n_frames = self.dims, len(mel), 2 * self.dims.n_audio_ctx + 2
+        behind = 2 * BLOCK  # lines that kernels may read beyond the last one
+        n_lines = n * n_frames + behind
+        if n_lines * self.n_mels > len(self._sound):
+            # kept from call to call: fresh memory costs more than what is computed in it. The frames on either side
+            # of a window are written by nobody, and stay zero
+            self._sound = np.zeros(n_lines * self.n_mels, np.uint16)
+            self._between = np.zeros(n_lines * d.n_audio_state, np.uint16)
+            self._x = np.empty(n * d.n_audio_ctx * d.n_audio_state, np.float32)
+        lines = self._sound[: n * n_frames * self.n_mels].reshape(n, n_frames, -1)
+        lines[:, 1:-1, : d.n_mels] = to_bfloat16(mel).transpose(0, 2, 1)
+        given, middle, taken = (pointer(a) for a in (self._sound, self._between, self._x))
+        sizes = n, d.n_audio_ctx, self.n_mels, d.n_audio_state
+        self.library.sv_convolve(*sizes, given, *self._convolution, middle, taken, self.n_threads)
 
 
 class NativeDecoder:
@@ -124,8 +144,8 @@ class NativeDecoder:
 
     def __init__(
         self,
-        decoder: Decoder,
         dims: Dims,
+        read: Read,
         n_slots: int,
         n_rows: int,
         n_threads: int,
@@ -141,32 +161,30 @@ class NativeDecoder:
         self.n_keys, self.n_values = padded(dims.n_audio_ctx, GROUP), padded(dims.n_audio_ctx, TILE_K)
         heads, shape = dims.n_text_head, (n_rows + 1, dims.n_text_head, dims.n_text_ctx, HEAD)
         layers, n_scaled = range(self.n_layer), n_slots if kv_bits == 8 else 0
-        self.self_k, self.self_v = ([room(shape, torch.bfloat16, huge=False) for _ in layers] for _ in range(2))
-        sizes, kind = (self.n_keys, self.n_values), torch.int8 if kv_bits == 8 else torch.bfloat16
+        self.self_k, self.self_v = ([room(shape, np.uint16, huge=False) for _ in layers] for _ in range(2))
+        sizes, kind = (self.n_keys, self.n_values), np.int8 if kv_bits == 8 else np.uint16
         self.cross_k, self.cross_v = ([room((n_slots, heads, n * HEAD), kind) for _ in layers] for n in sizes)
-        self.scale_k, self.scale_v = ([room((n_scaled, heads, n), torch.float32) for _ in layers] for n in sizes)
-        self._kept: list[Tensor] = []  # what the structures point to
-        self._kv = [self._cross_projection(block) for block in decoder.blocks]
-        self._structure = self._structure_of(decoder, _packed8 if weight_bits == 8 else _packed)
+        self.scale_k, self.scale_v = ([room((n_scaled, heads, n), np.float32) for _ in layers] for n in sizes)
+        self._kept: list[np.ndarray] = []  # what the structures point to
+        self._kv: list[tuple[np.ndarray, np.ndarray]] = []  # by layer what a sound is projected with, and its bias
+        self._structure = self._structure_of(read, _packed8 if weight_bits == 8 else _packed, n_threads)
         self._most_lines = int(found.sv_most_lines())
         self.n_threads = n_threads
         n_hear = n_threads * BLOCK * (GROUP * 4 + dims.n_text_state * 2)  # cpp/encoder.cpp:sv_hear
         n_decode = int(found.sv_decoder_scratch(ctypes.byref(self._structure), n_threads))
-        self._scratch = room((max(n_hear, n_decode),), torch.uint8)
-        self._pass = kernels.Pass(n_threads=n_threads, scratch=self._scratch.data_ptr())
+        self._scratch = room((max(n_hear, n_decode),), np.uint8)
+        self._pass = kernels.Pass(n_threads=n_threads, scratch=self._scratch.ctypes.data)
 
     # --- sounds and rows --------------------------------------------------------------------------------------------
 
-    def put_sound_(self, slots: Seq[int], features: Tensor) -> None:
-        d, features = self.dims, features.contiguous()
+    def put_sound_(self, slots: Seq[int], features: np.ndarray) -> None:
+        d, features = self.dims, np.ascontiguousarray(features)
         where = np.asarray(slots, np.int32)
+        sizes = len(where), d.n_audio_ctx, d.n_audio_state
         for i, (weight, bias) in enumerate(self._kv):
-            pools = (self.cross_k[i], self.cross_v[i], self.scale_k[i], self.scale_v[i])
-            tensors = (features, weight, bias, self._scratch)
-            given, w, b, scratch = (ctypes.c_void_p(t.data_ptr()) for t in tensors)
-            kept = (ctypes.c_void_p(t.data_ptr() if t.numel() else None) for t in pools)
-            to = ctypes.c_void_p(where.ctypes.data)
-            sizes = (len(where), d.n_audio_ctx, d.n_audio_state)
+            pools = self.cross_k[i], self.cross_v[i], self.scale_k[i], self.scale_v[i]
+            given, w, b, to, scratch = (pointer(a) for a in (features, weight, bias, where, self._scratch))
+            kept = (pointer(a) if a.size else None for a in pools)
             self.library.sv_hear(*sizes, given, w, b, to, *kept, self.n_threads, scratch)
 
     def copy_rows_(self, targets: Seq[int], sources: Seq[int], length: int) -> None:
@@ -179,16 +197,18 @@ class NativeDecoder:
 
     # --- passes -----------------------------------------------------------------------------------------------------
 
-    def read(self, texts: Seq[Seq[int]], rows: Seq[int], slots: Seq[int], wanted: Seq[Seq[int]]) -> Tensor:
+    def read(self, texts: Seq[Seq[int]], rows: Seq[int], slots: Seq[int], wanted: Seq[Seq[int]]) -> np.ndarray:
         logits, _ = self._read(texts, rows, slots, wanted, [0] * len(texts), ())
         return logits
 
-    def step(self, tokens: Seq[int], rows: Seq[int], positions: Seq[int], groups: Seq[tuple[int, int]]) -> Tensor:
+    def step(self, tokens: Seq[int], rows: Seq[int], positions: Seq[int], groups: Seq[tuple[int, int]]) -> np.ndarray:
         slots = [slot for slot, n_rows in groups for _ in range(n_rows)]
         logits, _ = self._read([(token,) for token in tokens], rows, slots, [(0,)] * len(tokens), positions, ())
         return logits
 
-    def scores(self, text: Seq[int], slot: int, wanted: Seq[int], heads: Seq[tuple[int, int]]) -> tuple[Tensor, Tensor]:
+    def scores(
+        self, text: Seq[int], slot: int, wanted: Seq[int], heads: Seq[tuple[int, int]]
+    ) -> tuple[np.ndarray, np.ndarray]:
         return self._read([text], [self.spare_row], [slot], [wanted], [0], heads)
 
     def _read(
@@ -199,7 +219,7 @@ class NativeDecoder:
         wanted: Seq[Seq[int]],
         starts: Seq[int],
         heads: Seq[tuple[int, int]],
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Read texts whose first tokens stand at `starts`, in as many passes as their lines need."""
         sizes = [len(text) for text in texts]
         tokens = np.concatenate([np.asarray(text, np.int32) for text in texts])
@@ -207,12 +227,12 @@ class NativeDecoder:
         ends = np.cumsum(sizes)
         asked = np.concatenate([np.asarray(w, np.int64) + e - n for w, e, n in zip(wanted, ends, sizes, strict=True)])
         of_row, of_slot = (np.repeat(np.asarray(x, np.int32), sizes) for x in (rows, slots))
-        logits = torch.empty(len(asked), self.dims.n_vocab)
-        scores = torch.empty(len(heads), len(tokens), self.dims.n_audio_ctx)
+        logits = np.empty((len(asked), self.dims.n_vocab), np.float32)
+        scores = np.empty((len(heads), len(tokens), self.dims.n_audio_ctx), np.float32)
         for a in range(0, len(tokens), self._most_lines):
             b = min(len(tokens), a + self._most_lines)
             first, last = np.searchsorted(asked, (a, b))
-            part = torch.empty(len(heads), b - a, self.dims.n_audio_ctx)
+            part = np.empty((len(heads), b - a, self.dims.n_audio_ctx), np.float32)
             lines = tokens[a:b], places[a:b], of_row[a:b], of_slot[a:b]
             self._run(lines, (asked[first:last] - a).astype(np.int32), logits[first:last], heads, part)
             scores[:, a:b] = part
@@ -222,9 +242,9 @@ class NativeDecoder:
         self,
         lines: tuple[np.ndarray, ...],
         wanted: np.ndarray,
-        logits: Tensor,
+        logits: np.ndarray,
         heads: Seq[tuple[int, int]],
-        scores: Tensor,
+        scores: np.ndarray,
     ) -> None:
         """One pass. lines: tokens, positions, rows and slots, (T,) int32 each."""
         tokens, places, rows, slots = lines
@@ -236,45 +256,39 @@ class NativeDecoder:
         p.tokens, p.positions, p.rows = tokens.ctypes.data, places.ctypes.data, rows.ctypes.data
         p.group_slot, p.group_line, p.group_n_lines = slot.ctypes.data, line.ctypes.data, n_lines.ctypes.data
         p.wanted, p.heads = wanted.ctypes.data, pairs.ctypes.data
-        p.logits, p.scores = logits.data_ptr(), scores.data_ptr()
+        p.logits, p.scores = logits.ctypes.data, scores.ctypes.data
         self.library.sv_decode(ctypes.byref(self._structure), ctypes.byref(p))
 
     # --- weights ----------------------------------------------------------------------------------------------------
 
-    def _cross_projection(self, block: torch.nn.Module) -> tuple[Tensor, Tensor]:
-        assert isinstance(block, DecoderBlock)
-        a = block.cross_attn
-        bias = a.value.bias.float()
-        return packed(torch.cat([a.key.weight, a.value.weight])), torch.cat([torch.zeros_like(bias), bias])
-
-    def _structure_of(self, decoder: Decoder, pack: Pack) -> kernels.Decoder:
+    def _structure_of(self, read: Read, linear: Linear, n_threads: int) -> kernels.Decoder:
         layers = (kernels.DecoderLayer * self.n_layer)()
-        for i, block in enumerate(decoder.blocks):
-            assert isinstance(block, DecoderBlock)
-            own, cross, (first, second) = block.attn, block.cross_attn, _linears(block.mlp)
+        for i, name in enumerate(_blocks("decoder", self.n_layer)):
+            own, cross = f"{name}.attn", f"{name}.cross_attn"
             parts = {
-                "self_norm": block.attn_ln.weight, "self_norm_bias": block.attn_ln.bias,
-                **pack("self_in", torch.cat([own.query.weight, own.key.weight, own.value.weight])),
-                "self_in_bias": torch.cat([own.query.bias, torch.zeros_like(own.query.bias), own.value.bias]),
-                **pack("self_out", own.out.weight), "self_out_bias": own.out.bias,
-                "cross_norm": block.cross_attn_ln.weight, "cross_norm_bias": block.cross_attn_ln.bias,
-                **pack("cross_in", cross.query.weight), "cross_in_bias": cross.query.bias,
-                **pack("cross_out", cross.out.weight), "cross_out_bias": cross.out.bias,
-                "mlp_norm": block.mlp_ln.weight, "mlp_norm_bias": block.mlp_ln.bias,
-                **pack("mlp_in", first.weight), "mlp_in_bias": first.bias,
-                **pack("mlp_out", second.weight), "mlp_out_bias": second.bias,
+                **_norm(read, f"{name}.attn_ln", "self_norm"),
+                **_linear(read, "self_in", [f"{own}.query", f"{own}.key", f"{own}.value"], linear, n_threads),
+                **_linear(read, "self_out", [f"{own}.out"], linear, n_threads),
+                **_norm(read, f"{name}.cross_attn_ln", "cross_norm"),
+                **_linear(read, "cross_in", [f"{cross}.query"], linear, n_threads),
+                **_linear(read, "cross_out", [f"{cross}.out"], linear, n_threads),
+                **_norm(read, f"{name}.mlp_ln", "mlp_norm"),
+                **_linear(read, "mlp_in", [f"{name}.mlp.0"], linear, n_threads),
+                **_linear(read, "mlp_out", [f"{name}.mlp.2"], linear, n_threads),
                 "self_k": self.self_k[i], "self_v": self.self_v[i],
                 "cross_k": self.cross_k[i], "cross_v": self.cross_v[i],
                 "cross_k_scale": self.scale_k[i], "cross_v_scale": self.scale_v[i],
             }  # fmt: skip
-            for name, tensor in parts.items():
-                setattr(layers[i], name, _pointer(tensor, self._kept))
+            _fill(layers[i], parts, self._kept)
+            heard = _linear(read, "both", [f"{cross}.key", f"{cross}.value"], _packed, n_threads)
+            self._kv.append((heard["both"], heard["both_bias"]))
         d = self.dims
-        embedding = pack("", decoder.token_embedding.weight).values()
-        ends = (decoder.positional_embedding.float(), decoder.ln.weight, decoder.ln.bias, *embedding)
+        embedding = linear("", [read("decoder.token_embedding.weight")], n_threads)
+        positions = read("decoder.positional_embedding").float32()
+        ends = positions, *_norm(read, "decoder.ln", "norm").values(), *embedding.values()
         return kernels.Decoder(
             *(d.n_text_layer, d.n_text_state, d.n_text_head, d.n_vocab, d.n_text_ctx, d.n_audio_ctx),
-            *(_pointer(tensor, self._kept) for tensor in ends),
+            *_addresses(ends, self._kept),
             layers,
         )
 
@@ -282,49 +296,73 @@ class NativeDecoder:
 class NativeChooser:
     """What rows may say next, where nothing is drawn and no rule about repetition holds."""
 
-    def __init__(self, rules: RuleBook, n_threads: int) -> None:
+    most = MOST_CHOICES
+
+    def __init__(self, rules: HostRules, n_threads: int) -> None:
         found = kernels.library()
         assert found is not None, "there are no kernels for this CPU"
         self.library = found
         self.rules = rules
         self.n_threads = n_threads
 
-    def choose(self, logits: Tensor, lines: Seq[int], rows: Seq[int], k: int) -> Proposal:
+    def choose(self, logits: np.ndarray, lines: Seq[int], rows: Seq[int], k: int) -> Proposal:
         """The k best tokens under the rules. logits: (R, V) float32, written over; lines: of it, by row."""
         v = self.rules.vocabulary
-        pointers = {name: tensor.data_ptr() for name, tensor in self.rules.tensors().items()}
-        rules = kernels.Rules(v.n_vocab, v.eot, v.timestamp_begin, v.no_timestamps, **pointers)
+        rules = kernels.Rules(v.n_vocab, v.eot, v.timestamp_begin, v.no_timestamps, **self.rules.pointers())
         tokens, logprobs = np.empty((len(lines), k), np.int64), np.empty((len(lines), k), np.float32)
         of_line, of_row = np.asarray(lines, np.int64), np.asarray(rows, np.int64)
-        which, where, best, values = (ctypes.c_void_p(a.ctypes.data) for a in (of_line, of_row, tokens, logprobs))
-        given = ctypes.c_void_p(logits.data_ptr())
+        which, where, best, values = (pointer(a) for a in (of_line, of_row, tokens, logprobs))
+        given = pointer(logits)
         self.library.sv_choose(ctypes.byref(rules), len(lines), given, which, where, k, best, values, self.n_threads)
         return Proposal(tokens, logprobs)
 
 
-def _linears(mlp: torch.nn.Sequential) -> tuple[torch.nn.Linear, torch.nn.Linear]:
-    first, second = mlp[0], mlp[2]
-    assert isinstance(first, torch.nn.Linear) and isinstance(second, torch.nn.Linear)
-    return first, second
+# --- weights --------------------------------------------------------------------------------------------------------
+
+Linear: TypeAlias = Callable[[str, Seq[Numbers], int], Parts]  # packs weights, under one another, as a field
 
 
-def _packed(name: str, weight: Tensor) -> dict[str, Tensor]:
-    """A linear layer's weight and its scale, of which bfloat16 has none, by the names of kernels.DecoderLayer."""
-    return {name: packed(weight), f"{name}_scale": torch.empty(0)}
+def _packed(field: str, weights: Seq[Numbers], n_threads: int) -> Parts:
+    """bfloat16, which has no scale."""
+    return {field: packed(weights, n_threads), f"{field}_scale": np.empty(0)}
 
 
-def _packed8(name: str, weight: Tensor) -> dict[str, Tensor]:
-    whole, scale = packed8(weight)
-    return {name: whole, f"{name}_scale": scale}
+def _packed8(field: str, weights: Seq[Numbers], n_threads: int) -> Parts:
+    whole, scale = packed8(weights, n_threads)
+    return {field: whole, f"{field}_scale": scale}
 
 
-def _pointer(tensor: Tensor, kept: list[Tensor]) -> int | None:
-    """Where a tensor lies, as kernels read it: vectors float32, matrices as they are. `kept` keeps it alive.
+def _linear(read: Read, field: str, names: Seq[str], linear: Linear, n_threads: int) -> Parts:
+    """Linear layers of the same input, under one another; a key has no bias."""
+    weights = [read(f"{name}.weight") for name in names]
+    biases = [
+        np.zeros(w.shape[0], np.float32) if name.endswith(".key") else read(f"{name}.bias").float32()
+        for name, w in zip(names, weights, strict=True)
+    ]
+    return {**linear(field, weights, n_threads), f"{field.rstrip('_')}_bias": np.concatenate(biases)}
 
-    None: of one without numbers.
-    """
-    if not tensor.numel():
-        return None
-    tensor = (tensor.float() if tensor.ndim == 1 else tensor).detach().contiguous()
-    kept.append(tensor)
-    return tensor.data_ptr()
+
+def _norm(read: Read, name: str, field: str) -> Parts:
+    return {field: read(f"{name}.weight").float32(), f"{field}_bias": read(f"{name}.bias").float32()}
+
+
+def _blocks(part: str, n: int) -> list[str]:
+    return [f"{part}.blocks.{i}" for i in range(n)]
+
+
+def _fill(structure: ctypes.Structure, parts: Parts, kept: list[np.ndarray]) -> None:
+    """Where the parts lie, into the fields of their names; what a structure has no field for has no numbers."""
+    fields = {name for name, *_ in structure._fields_}
+    for name, at in zip(parts, _addresses(parts.values(), kept), strict=True):
+        if name in fields:
+            setattr(structure, name, at)
+
+
+def _addresses(arrays: Iterable[np.ndarray], kept: list[np.ndarray]) -> list[int | None]:
+    """Where arrays lie; None: of one without numbers. `kept` keeps them alive."""
+    found: list[int | None] = []
+    for array in arrays:
+        lying = np.ascontiguousarray(array)
+        kept.append(lying)
+        found.append(lying.ctypes.data if lying.size else None)
+    return found

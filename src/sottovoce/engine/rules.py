@@ -1,34 +1,24 @@
-"""Whisper's rules about the next token, as masks over (rows, vocabulary). Knows ids, not text; never loops over rows.
+"""Whisper's rules about the next token, as masks over (rows, vocabulary), on torch. Knows ids, not text;
+never loops over rows.
 
 State is per row and lives on the device: int64 and bool tensors of length n_rows, written in place.
 Source: openai/whisper decoding.py (SuppressBlank, SuppressTokens, ApplyTimestampRules).
 
-Slow twin: tests/cpu/plain_engine.py.
+On the host: host_rules.py. Slow twin: tests/cpu/plain_engine.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence as Seq
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from sottovoce.engine.stream import PlainStream, Stream
+from sottovoce.engine.vocabulary import Vocabulary
 from sottovoce.types import Decode
 
 MASKS_KEPT = 64  # lines of the table of suppressed ids before unused ones go; 52 kB each
-
-
-@dataclass(frozen=True, slots=True)
-class Vocabulary:
-    """The ids that rules and searches need. timestamps begin at `timestamp_begin` and reach to the end."""
-
-    n_vocab: int
-    eot: int
-    timestamp_begin: int
-    no_timestamps: int
-    no_speech: int
 
 
 class RuleBook:

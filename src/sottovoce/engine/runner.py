@@ -1,94 +1,111 @@
-"""The device: encode, prefill, decode, align. Executes what it is told; knows no policy, no lane, no future.
+"""What an engine computes with: encode, prefill, decode, align. Executes what it is told; knows no policy, no lane.
 
-Everything runs in the model's dtype; logits come back in float32.
+`Runner` holds what torch_runner.py (any device that torch knows) and kernel_runner.py (CPUs that kernels are compiled
+for, without torch) have in common. An Array is a tensor there, and numpy's here; logits are float32.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence as Seq
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from sottovoce import threads
-from sottovoce.audio import mel
-from sottovoce.engine import fused, kernels, native
-from sottovoce.engine.choices import DeviceChooser
-from sottovoce.engine.cuda import CudaNetwork
-from sottovoce.engine.fused import Fused
-from sottovoce.engine.late import Late
-from sottovoce.engine.plain import NOWHERE, Network, PlainNetwork
-from sottovoce.engine.rules import RuleBook, Vocabulary
-from sottovoce.engine.sampler import Proposal, advance, merged, propose
+from sottovoce.engine.network import NOWHERE, Array, Network
+from sottovoce.engine.sampler import Proposal, advance, merged
 from sottovoce.engine.sequence import Sequence
 from sottovoce.engine.slots import SPARE_SLOTS
-from sottovoce.engine.stream import PlainStream, Stream, stream_of
-from sottovoce.model.whisper import Whisper
-from sottovoce.types import Align, Aligned, Decode, Detect, Detected, Encoded, Sound
+from sottovoce.engine.vocabulary import Vocabulary
+from sottovoce.model.dims import Dims
+from sottovoce.types import Aligned, Decode, Detect, Detected, Encoded, Search, Sound
+
+if TYPE_CHECKING:
+    from sottovoce.engine.late import Late
 
 
-class Runner:
-    """One model on one device, with its slots and rows. model: already on its device and in its dtype.
+class Rules(Protocol):
+    """Which tokens may follow on each row: rules.py, host_rules.py."""
 
-    parts: how a device is driven that runs ahead of the host, and what computes there; None: as suits the device.
-    """
+    def reset_(self, rows: Seq[int], ask: Decode) -> None: ...
+    def release(self, rows: Seq[int]) -> None: ...
+    def repeats(self, rows: Seq[int]) -> bool: ...
+    def apply_(self, logits: Array, rows: Array) -> None: ...
+    def update_(self, tokens: Array, rows: Array) -> None: ...
+    def copy_rows_(self, targets: Seq[int], sources: Seq[int]) -> None: ...
 
-    def __init__(
-        self,
-        model: Whisper,
-        vocabulary: Vocabulary,
-        n_rows: int,
-        n_threads: int = 0,
-        kv: str = "auto",
-        weight_bits: int = 16,
-        parts: tuple[Stream, Fused] | None = None,
-    ) -> None:
-        self.model = model
+
+class Chooser(Protocol):
+    """What rows may say next, where nothing is drawn and no rule about repetition holds."""
+
+    most: int  # tokens that it finds for a row, at most
+
+    def choose(self, logits: Array, lines: Seq[int], rows: Seq[int], k: int) -> Proposal:
+        """The k best tokens under the rules. logits: (R, V), written over; lines: of it, by row."""
+        ...
+
+
+class Runner(ABC):
+    """One model with its slots and rows. A subclass gives it a network, rules and a chooser."""
+
+    network: Network
+    rules: Rules
+    chooser: Chooser | None
+    late: Late | None = None  # rows that run ahead of the host
+
+    def __init__(self, dims: Dims, vocabulary: Vocabulary, n_rows: int) -> None:
+        self.dims = dims
         self.vocabulary = vocabulary
-        weight = model.decoder.token_embedding.weight
-        self.device, self.dtype = weight.device, weight.dtype
         self.n_rows = n_rows
-        self.n_threads = n_threads
         self.n_slots = n_rows + SPARE_SLOTS
-        cuda = stream_of(self.device)
-        if parts is None and cuda is not None:
-            parts = cuda, fused.fused(self.device, self.dtype)
-        self.stream, self.fused = parts or (PlainStream(self.device), fused.PLAIN)
-        self.rules = RuleBook(vocabulary, n_rows + 1, model.dims.n_text_ctx, self.device, self.stream)
-        self.network: Network
-        self.chooser: native.NativeChooser | DeviceChooser | None = None
-        self.late: Late | None = None
-        if parts is not None:
-            ahead = CudaNetwork(model, self.n_slots, n_rows, self.stream, self.fused.attend, kv == "int8")
-            self.network, self.late = ahead, Late(ahead, self.rules, self.fused.best)
-            self.chooser = DeviceChooser(self.rules, self.stream, self.fused.best)
-        elif native.fits(model.dims, self.device, self.dtype):
-            n = n_threads or threads.n_threads()
-            self.network = native.NativeNetwork(
-                model, self.n_slots, n_rows, n, 16 if kv == "bfloat16" else 8, weight_bits
-            )
-            self.chooser = native.NativeChooser(self.rules, n)
-        else:
-            self.network = PlainNetwork(model, self.n_slots, n_rows)
-        self._generators: dict[int, torch.Generator] = {}  # by a sequence's first row, while it draws
+        self._generators: dict[int, Any] = {}  # by a sequence's first row, while it draws
 
-    def begin(self) -> None:
-        """Called on the engine's own thread: torch counts CPU threads by the thread that calls it."""
-        self.stream.begin()
-        if self.n_threads and self.device.type == "cpu":
-            torch.set_num_threads(self.n_threads)
+    # --- what is told apart -----------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def put(self, values: object) -> Array:
+        """Whole numbers of the host, (nested) lists, as an Array."""
+
+    @abstractmethod
+    def join(self, parts: Seq[Array]) -> Array:
+        """(R, V) of several, one under the other."""
+
+    @abstractmethod
+    def softmax(self, logits: Array) -> Array:
+        """Over the last axis."""
+
+    @abstractmethod
+    def features(self, sounds: Seq[Sound]) -> Array:
+        """(W, S, C) encoded sound, in the model's precision."""
+
+    @abstractmethod
+    def encoded(self, sequence: Sequence) -> Encoded: ...
+
+    @abstractmethod
+    def align(self, sequence: Sequence) -> Aligned:
+        """When each token of a known text is spoken."""
+
+    @abstractmethod
+    def generator(self, seed: int) -> Any:
+        """What a sequence draws from."""
+
+    @abstractmethod
+    def propose(self, logits: Array, groups: Seq[tuple[Search, int]], generators: Seq[Any]) -> Proposal:
+        """As sampler.propose."""
+
+    def begin(self) -> None:  # noqa: B027  # most have nothing to begin
+        """Called on the engine's own thread."""
+
+    def computing(self) -> AbstractContextManager[None]:
+        """In which an engine calls the rest."""
+        return nullcontext()
 
     def give_room(self) -> bool:
         """Drop what only makes it faster. Returns whether there was anything."""
-        return isinstance(self.network, CudaNetwork) and self.network.graphs.forget()
+        return False
 
-    def features(self, sounds: Seq[Sound]) -> Tensor:
-        """(W, S, C) encoded sound, in the model's dtype."""
-        given = [s.features for s in sounds]
-        if all(f is not None for f in given):
-            return torch.stack([torch.from_numpy(f) for f in given if f is not None]).to(self.device, self.dtype)
-        return self.network.features(mel.batch(sounds, self.model.dims.n_mels, self.device))
+    # --- what is common ---------------------------------------------------------------------------------------------
 
     def encode(self, sequences: Seq[Sequence]) -> None:
         """Put the sound of each sequence into its slot."""
@@ -99,52 +116,49 @@ class Runner:
                 features = self.features([s.window.sound for s in group])
                 self.network.put_sound_([s.slot for s in group], features)
 
-    def encoded(self, sequence: Sequence) -> Encoded:
-        return Encoded(self.features([sequence.window.sound])[0].float().cpu().numpy())  # sync
-
-    def prefill(self, sequences: Seq[Sequence]) -> Tensor:
+    def prefill(self, sequences: Seq[Sequence]) -> Array:
         """Read the prompts of new sequences; note how probable silence is. Returns (R, V) logits, by row of each."""
         asks = [s.window.ask for s in sequences if isinstance(s.window.ask, Decode)]
-        drafts = [s.draft(self.vocabulary.eot, self.model.dims.n_text_ctx) for s in sequences]
+        drafts = [s.draft(self.vocabulary.eot, self.dims.n_text_ctx) for s in sequences]
         texts = [(*a.prompt, *draft) for a, draft in zip(asks, drafts, strict=True)]
         # of each: where the text starts, which says how probable silence is, and where it goes on, also in its draft
         wanted = [(a.i_sot, *range(len(a.prompt) - 1, len(t))) for a, t in zip(asks, texts, strict=True)]
         logits = self.network.read(texts, [s.rows[0] for s in sequences], [s.slot for s in sequences], wanted)
         firsts = np.cumsum([0, *(len(w) for w in wanted[:-1])]).tolist()
-        silence = logits[self.stream.put(firsts)].softmax(dim=-1)[:, self.vocabulary.no_speech]
+        silence = self.softmax(logits[self.put(firsts)])[:, self.vocabulary.no_speech]
         lasts = []
         for sequence, ask, draft, first in zip(sequences, asks, drafts, firsts, strict=True):
             row = sequence.rows[0]
             self.network.copy_rows_(sequence.rows[1:], [row] * (len(sequence.rows) - 1), len(ask.prompt))
             self.rules.reset_(sequence.rows, ask)
             if ask.search.temperature > 0:
-                self._generators[row] = torch.Generator(self.device).manual_seed(ask.search.seed)
+                self._generators[row] = self.generator(ask.search.seed)
             n_verified = self._verify(sequence, draft, logits[first + 1 :]) if draft else 0
             lasts.append(first + 1 + n_verified)
         if self.late is not None and all(self.late.takes(s) for s in sequences):
             self.late.begin_(sequences, silence)
-            return logits[self.stream.put(lasts)]
+            return logits[self.put(lasts)]
         for sequence, prob in zip(sequences, silence.tolist(), strict=True):  # sync
             sequence.no_speech_prob = prob
         if self.late is not None:
             self.late.begin_([s for s in sequences if self.late.takes(s)])
-        return logits[self.stream.put([last for s, last in zip(sequences, lasts, strict=True) for _ in s.rows])]
+        return logits[self.put([last for s, last in zip(sequences, lasts, strict=True) for _ in s.rows])]
 
-    def _verify(self, sequence: Sequence, draft: Seq[int], logits: Tensor) -> int:
+    def _verify(self, sequence: Sequence, draft: Seq[int], logits: Array) -> int:
         """Take from a draft what the sequence would say itself; returns how many tokens that are.
 
         logits: of its end of the prompt and of each token of the draft, (1 + n_draft, V) or more.
         """
-        row = self.stream.put(sequence.rows)
+        row = self.put(sequence.rows)
         for i, token in enumerate(draft):
-            found = self._proposal([sequence], logits[i : i + 1].clone())  # sync
+            found = self._proposal([sequence], logits[self.put([i])])  # a copy; sync
             if int(found.tokens[0, 0]) != token:
                 return i
             advance(sequence, found.tokens, found.logprobs, self.vocabulary.eot)
-            self.rules.update_(self.stream.put([token]), row)
+            self.rules.update_(self.put([token]), row)
         return len(draft)
 
-    def decode(self, sequences: Seq[Sequence]) -> Tensor:
+    def decode(self, sequences: Seq[Sequence]) -> Array:
         """One step for running sequences: (R, V) logits after each row's newest token."""
         if self.late is not None:
             return self.late.step(sequences)
@@ -153,7 +167,7 @@ class Runner:
         rows = [row for s in sequences for row in s.rows]
         return self.network.step(newest, rows, places, [(s.slot, len(s.rows)) for s in sequences])
 
-    def sample(self, sequences: Seq[Sequence], logits: Tensor) -> list[bool]:
+    def sample(self, sequences: Seq[Sequence], logits: Array) -> list[bool]:
         """Choose the next token of every row. logits: (R, V), rows in the order of the sequences. Returns who ended."""
         late = self.late
         if late is None:
@@ -165,7 +179,7 @@ class Runner:
         done = dict.fromkeys(range(len(sequences)), False)
         if others:
             lines = [line for i in others for line in range(firsts[i], firsts[i + 1])]
-            some = logits if len(others) == len(sequences) else logits[self.stream.put(lines)]
+            some = logits if len(others) == len(sequences) else logits[self.put(lines)]
             done.update(zip(others, self._sample_now([sequences[i] for i in others], some), strict=True))
         fed = [i for i, is_ahead in enumerate(ahead) if is_ahead]
         if fed:
@@ -174,7 +188,7 @@ class Runner:
         done.update((i, late.is_over(sequences[i])) for i in fed)
         return [done[i] for i in range(len(sequences))]
 
-    def _sample_now(self, sequences: Seq[Sequence], logits: Tensor) -> list[bool]:
+    def _sample_now(self, sequences: Seq[Sequence], logits: Array) -> list[bool]:
         """As sample, on the host."""
         proposal = self._proposal(sequences, logits)
         done, chosen, line = [], [], 0
@@ -188,19 +202,19 @@ class Runner:
                 moves += [(to, of) for to, of in zip(sequence.rows, sources, strict=True) if to != of]
                 longest = max(longest, sequence.position)
             chosen += step.tokens
-            done.append(step.done or sequence.n_sampled >= sequence.n_most(self.model.dims.n_text_ctx))
+            done.append(step.done or sequence.n_sampled >= sequence.n_most(self.dims.n_text_ctx))
             line = lines.stop
         if moves:
             targets, origins = zip(*moves, strict=True)
             self.network.copy_rows_(targets, origins, longest)
             self.rules.copy_rows_(targets, origins)
         rows = [row for s in sequences for row in s.rows]
-        self.rules.update_(self.stream.put(chosen), self.stream.put(rows))
+        self.rules.update_(self.put(chosen), self.put(rows))
         return done
 
-    def _proposal(self, sequences: Seq[Sequence], logits: Tensor) -> Proposal:
+    def _proposal(self, sequences: Seq[Sequence], logits: Array) -> Proposal:
         """What every row may continue with; rows that a kernel can choose for are chosen for together."""
-        quick = [self.chooser is not None and self._is_quick(s) for s in sequences]
+        quick = [self._is_quick(s) for s in sequences]
         parts: list[tuple[list[int], Proposal]] = []
         firsts = np.cumsum([0, *(len(s.rows) for s in sequences)])
         for wanted in (True, False):
@@ -216,17 +230,17 @@ class Runner:
                 parts.append((lines, self.chooser.choose(logits, lines, rows, k)))
                 continue
             some = logits if len(lines) == len(logits) else logits[lines]
-            self.rules.apply_(some, self.stream.put(rows))
+            self.rules.apply_(some, self.put(rows))
             generators = [self._generators.get(s.rows[0]) for s in group]
             widths = [len(s.rows) for s in group]
-            parts.append((lines, propose(some, list(zip(searches, widths, strict=True)), generators)))
+            parts.append((lines, self.propose(some, list(zip(searches, widths, strict=True)), generators)))
         return parts[0][1] if len(parts) == 1 else merged(parts)
 
     def _is_quick(self, sequence: Sequence) -> bool:
         ask = sequence.window.ask
         assert isinstance(ask, Decode)
-        few = ask.search.beam_size < kernels.MOST_CHOICES
-        return ask.search.temperature == 0 and few and not self.rules.repeats(sequence.rows)
+        few = self.chooser is not None and ask.search.beam_size < self.chooser.most
+        return few and ask.search.temperature == 0 and not self.rules.repeats(sequence.rows)
 
     def release(self, sequence: Sequence) -> None:
         """The sequence has ended: drop what is kept for its rows on this side."""
@@ -244,20 +258,5 @@ class Runner:
         found = []
         for line, ask in zip(logits, asks, strict=True):
             assert isinstance(ask, Detect)
-            found.append(Detected(tuple(line[list(ask.languages)].softmax(dim=-1).tolist())))  # sync
+            found.append(Detected(tuple(self.softmax(line[list(ask.languages)]).tolist())))  # sync
         return found
-
-    def align(self, sequence: Sequence) -> Aligned:
-        """When each token of a known text is spoken."""
-        ask, v = sequence.window.ask, self.vocabulary
-        assert isinstance(ask, Align)
-        text = (*ask.sot, v.no_timestamps, *ask.text, v.eot)
-        n_sot, n_text = len(ask.sot), len(ask.text)
-        logits, scores = self.network.scores(
-            text, sequence.slot, range(n_sot, n_sot + n_text), self.model.alignment_heads
-        )
-        spoken = logits[:, : v.eot].softmax(dim=-1)
-        probs = spoken.gather(1, self.stream.put(ask.text)[:, None])[:, 0]
-        n_positions = sequence.window.sound.n_frames // 2
-        jumps = self.fused.jumps(scores, n_sot, n_positions, ask.qk_scale, ask.medfilt_width)
-        return Aligned(tuple(jumps.tolist()), tuple(probs.tolist()))  # sync

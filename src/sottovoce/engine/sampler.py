@@ -1,6 +1,6 @@
 """Filtered logits -> tokens: greedy, temperature, beam search with patience, best of n. Knows no model and no rule.
 
-The device proposes for all rows at once (`propose`, one copy to the host a step); the host decides per sequence.
+The device, or a kernel, or `propose` says for all rows what they may continue with; the host decides per sequence.
 Source: openai/whisper decoding.py (GreedyDecoder, BeamSearchDecoder, MaximumLikelihoodRanker), where Search asks for
 it OpenNMT/CTranslate2 src/decoding.cc (BeamSearch); slow twin:
 tests/cpu/plain_engine.py.
@@ -12,8 +12,6 @@ from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from sottovoce.engine.sequence import Sequence
 from sottovoce.types import Decode, Decoded, Search
@@ -36,26 +34,44 @@ def merged(parts: Seq[tuple[list[int], Proposal]]) -> Proposal:
     return Proposal(tokens, logprobs)
 
 
-def propose(logits: Tensor, groups: Seq[tuple[Search, int]], generators: Seq[torch.Generator | None]) -> Proposal:
+def propose(
+    logits: np.ndarray, groups: Seq[tuple[Search, int]], generators: Seq[np.random.Generator | None]
+) -> Proposal:
     """What each row may continue with. logits: (R, V) float32; groups: (search, n_rows) in the order of the rows.
 
     generators: one per group, None where nothing is drawn; a group's draw does not depend on its neighbours.
+    Twin: torch_runner.py:propose.
     """
-    logprobs = torch.log_softmax(logits, dim=-1)
-    widest = max((s.beam_size for s, _ in groups if _is_beam(s)), default=0)
+    widest = max((s.beam_size for s, _ in groups if is_beam(s)), default=0)
     n = widest + 1 if widest else 1
-    values, tokens = logprobs.topk(n, dim=-1) if widest else logprobs.max(dim=-1, keepdim=True)
+    best = np.empty((len(logits), n), np.int64)
+    values = np.empty((len(logits), n), np.float32)
     row = 0
     for (search, n_rows), generator in zip(groups, generators, strict=True):
-        if search.temperature > 0:
-            lines = slice(row, row + n_rows)
-            best = logits[lines].amax(dim=-1, keepdim=True)  # taken off first: a tiny temperature makes no infinity
-            probs = torch.softmax((logits[lines] - best) / search.temperature, dim=-1)
-            drawn = torch.multinomial(probs, 1, generator=generator)
-            tokens[lines, :1] = drawn
-            values[lines, :1] = logprobs[lines].gather(1, drawn)
+        for i in range(row, row + n_rows):
+            line = logits[i]
+            top = line.max()
+            logprobs = line - (top + np.log(np.exp(line - top).sum()))
+            chosen = _largest(line, n)
+            if search.temperature > 0:
+                assert generator is not None
+                # the largest is taken off first: a tiny temperature makes no infinity
+                with np.errstate(over="ignore"):
+                    heap = np.exp((line - top).astype(np.float64) / search.temperature).cumsum()
+                drawn = np.searchsorted(heap, generator.random() * heap[-1], side="right")
+                chosen[0] = min(drawn, np.searchsorted(heap, heap[-1]))  # rounding: never behind the last that may be
+            best[i], values[i] = chosen, logprobs[chosen]
         row += n_rows
-    return Proposal(tokens.cpu().numpy(), values.cpu().numpy())  # sync
+    return Proposal(best, values)
+
+
+def _largest(line: np.ndarray, n: int) -> np.ndarray:
+    """Where the n largest of (V,) numbers stand, the largest first."""
+    if n == 1:
+        return np.array([line.argmax()])
+    some = np.argpartition(-line, n)[:n]
+    found: np.ndarray = some[np.argsort(-line[some], kind="stable")]
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +86,7 @@ class Step:
 def advance(sequence: Sequence, tokens: np.ndarray, logprobs: np.ndarray, eot: int) -> Step:
     """Take the proposals of a sequence's rows, (n_rows, K) each, and append them to it."""
     assert isinstance(sequence.window.ask, Decode)
-    if _is_beam(sequence.window.ask.search):
+    if is_beam(sequence.window.ask.search):
         return _advance_beams(sequence, tokens, logprobs, eot)
     chosen = []
     for i, trace in enumerate(sequence.tokens):
@@ -124,7 +140,7 @@ def conclude(sequence: Sequence, eot: int) -> Decoded:
     assert isinstance(sequence.window.ask, Decode)
     search = sequence.window.ask.search
     hypotheses: list[tuple[tuple[int, ...], float, tuple[float, ...]]]
-    if _is_beam(search):
+    if is_beam(search):
         finished = dict(sequence.finished)
         if len(finished) < search.beam_size:
             for i in list(np.argsort(sequence.sums))[::-1]:
@@ -157,5 +173,5 @@ def _length(n_tokens: int, search: Search) -> float:
     return float(((5 + n_tokens) / 6) ** search.length_penalty)
 
 
-def _is_beam(search: Search) -> bool:
+def is_beam(search: Search) -> bool:
     return search.temperature == 0 and search.beam_size > 1

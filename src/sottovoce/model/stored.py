@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,6 +18,23 @@ from sottovoce.model.dims import Dims
 
 Heads = tuple[tuple[int, int], ...]
 MAX_SIDE = 1 << 24  # far above every side of every tensor; what lies beyond comes from a damaged header
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """A tensor of a checkpoint. values: floating; or, if bfloat16, uint16 that are the upper halves of float32."""
+
+    values: np.ndarray
+    bfloat16: bool = False
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.values.shape
+
+    def float32(self) -> np.ndarray:
+        if self.bfloat16:
+            return (self.values.astype(np.uint32) << 16).view(np.float32)
+        return self.values.astype(np.float32, copy=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from sottovoce.api import Whisper
 from sottovoce.compat.faster_whisper import errors
 from sottovoce.compat.faster_whisper.utils import hub_config, model_name
 from sottovoce.config import Config
-from sottovoce.engine.device import choose
+from sottovoce.engine.device import choose, kind_of
 from sottovoce.errors import OptionError
 
 # compute_type -> ours on CPU, ours on a GPU. default: as the published conversions (float16) are run there; auto: the
@@ -109,13 +109,13 @@ def load(
 
 def described(whisper: Whisper) -> Loaded:
     """What is loaded, in the reference's words."""
-    device = whisper.choice.device
+    kind, _, index = whisper.choice.device.partition(":")
     return Loaded(
         is_multilingual=whisper.is_multilingual,
         n_mels=whisper.dims.n_mels,
         num_languages=len(whisper.languages),
-        device=device.type,
-        device_index=[device.index or 0],
+        device=kind,
+        device_index=[int(index or 0)],
         compute_type=whisper.compute,
         whisper=whisper,
     )
@@ -133,7 +133,7 @@ def _where(device: str, device_index: int | Sequence[int], log: logging.Logger) 
 def _compute(device: str, compute_type: str, log: logging.Logger) -> str:
     if compute_type not in _COMPUTES:
         raise OptionError(f"compute_type: {compute_type!r} was given, one of {', '.join(_COMPUTES)} was expected")
-    kind = choose(device, "auto").device.type
+    kind = kind_of(choose(device, "auto").device)
     compute = _COMPUTES[compute_type][kind != "cpu"]
     if compute_type.startswith("int"):
         chosen = choose(device, compute).compute

@@ -1,0 +1,90 @@
+// Weights as a file holds them -> as products read them. Knows no layer.
+
+#include "layers.h"
+
+namespace sv {
+
+enum Kind : int32_t { FLOAT32, FLOAT16, BFLOAT16 };  // engine/kernels.py:KINDS
+
+static inline v16 widen_half(const uint16_t* p) {
+#if defined(__AVX512F__)
+    return (v16)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)p));
+#elif defined(__F16C__)
+    v16 v;
+    for (int i = 0; i < 2; i++) {
+        __m256 half = _mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)(p + 8 * i)));
+        std::memcpy((char*)&v + 32 * i, &half, 32);
+    }
+    return v;
+#else
+    v16 v;
+    for (int i = 0; i < 16; i++) {  // the exponent is moved to where float32 has it; a product mends it, denormals too
+        uint32_t u = (uint32_t)(p[i] & 0x7fff) << 13;
+        float f;
+        std::memcpy(&f, &u, 4);
+        f *= 5.192296858534828e33f;  // 2**112
+        v[i] = p[i] & 0x8000 ? -f : f;
+    }
+    return v;
+#endif
+}
+
+// 16 numbers from the i-th on
+static inline v16 numbers(int32_t kind, const void* from, long i) {
+    if (kind == FLOAT16) return widen_half((const uint16_t*)from + i);
+    if (kind == BFLOAT16) return widen((const bf16*)from + i);
+    return load<v16>((const float*)from + i);
+}
+
+// Lines of a matrix, of which `use` is given up to 64 and the group that they are columns of.
+template <typename Use>
+static void by_group(int64_t n, int32_t n_threads, Use use) {
+    int64_t groups = (n + GROUP - 1) / GROUP;
+#pragma omp parallel for num_threads(n_threads)
+    for (int64_t g = 0; g < groups; g++) {
+        int64_t left = n - g * GROUP;
+        use(g, left < GROUP ? (int)left : GROUP);
+    }
+}
+
+}  // namespace sv
+
+extern "C" {
+
+// from: (n, k) of a kind, k a multiple of 32. to: packed as simd.h says; columns beyond n are left as they are.
+void sv_pack(int32_t kind, const void* from, int64_t n, int64_t k, sv::bf16* to, int32_t n_threads) {
+    using namespace sv;
+    by_group(n, n_threads, [&](int64_t g, int lines) {
+        alignas(64) bf16 some[GROUP][TILE_K];
+        for (int64_t at = 0; at < k; at += TILE_K) {
+            for (int m = 0; m < lines; m++)
+                for (int i = 0; i < TILE_K; i += 16) narrow(some[m] + i, numbers(kind, from, (g * GROUP + m) * k + at + i));
+            bf16* out = to + (g * k + at) * GROUP;
+            for (int p = 0; p < TILE_K / 2; p++, out += PAIR_LINE)
+                for (int m = 0; m < lines; m++) std::memcpy(out + 2 * m, some[m] + 2 * p, 4);
+        }
+    });
+}
+
+// The same as 8-bit whole numbers. scale: (n,) what one of a line's numbers is worth.
+void sv_pack8(int32_t kind, const void* from, int64_t n, int64_t k, int8_t* to, float* scale, int32_t n_threads) {
+    using namespace sv;
+    by_group(n, n_threads, [&](int64_t g, int lines) {
+        for (int m = 0; m < lines; m++) {
+            long line = (g * GROUP + m) * k;
+            v16 top = {};
+            for (int64_t i = 0; i < k; i += 16) {
+                v16 x = numbers(kind, from, line + i);
+                top = max(top, max(x, -x));
+            }
+            float most = largest(top), each = most > 0 ? 127.0f / most : 0.0f;
+            scale[g * GROUP + m] = most / 127.0f;
+            for (int64_t i = 0; i < k; i += 16) {
+                alignas(16) int8_t some[16];
+                narrow8(some, numbers(kind, from, line + i) * each);
+                for (int p = 0; p < 8; p++) std::memcpy(to + (g * k + i + 2 * p) * GROUP + 2 * m, some + 2 * p, 2);
+            }
+        }
+    });
+}
+}

@@ -1,0 +1,90 @@
+"""A runner on compiled kernels: CPUs that they know, without torch. Arrays are numpy's, bfloat16 kept as uint16."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Seq
+
+import numpy as np
+
+from sottovoce.audio import mel
+from sottovoce.engine import sampler
+from sottovoce.engine.host_rules import HostRules
+from sottovoce.engine.kernels import from_bfloat16, to_bfloat16
+from sottovoce.engine.native import NativeChooser, NativeNetwork, Read
+from sottovoce.engine.runner import Runner
+from sottovoce.engine.sampler import Proposal
+from sottovoce.engine.sequence import Sequence
+from sottovoce.engine.vocabulary import Vocabulary
+from sottovoce.model.dims import Dims
+from sottovoce.types import Align, Aligned, Encoded, Search, Sound
+
+
+class KernelRunner(Runner):
+    """One model on this CPU, with its slots and rows.
+
+    read: gives a tensor of the checkpoint by its name. heads: (layer, head) pairs that word times are read from.
+    kv: bfloat16 keeps keys and values of sound whole, else they are of 8 bits. weight_bits: 16, or 8 in the decoder.
+    """
+
+    def __init__(
+        self,
+        dims: Dims,
+        read: Read,
+        heads: Seq[tuple[int, int]],
+        vocabulary: Vocabulary,
+        n_rows: int,
+        n_threads: int,
+        kv: str = "auto",
+        weight_bits: int = 16,
+    ) -> None:
+        super().__init__(dims, vocabulary, n_rows)
+        self.heads = tuple(heads)
+        self.n_threads = n_threads
+        rules = HostRules(vocabulary, n_rows + 1, dims.n_text_ctx)
+        bits = 16 if kv == "bfloat16" else 8, weight_bits
+        self.network = NativeNetwork(dims, read, self.n_slots, n_rows, n_threads, *bits)
+        self.rules, self.chooser = rules, NativeChooser(rules, n_threads)
+
+    def put(self, values: object) -> np.ndarray:
+        return np.asarray(values, np.int64)
+
+    def join(self, parts: Seq[np.ndarray]) -> np.ndarray:
+        return np.concatenate(parts)
+
+    def softmax(self, logits: np.ndarray) -> np.ndarray:
+        parts = np.exp(logits - logits.max(axis=-1, keepdims=True))
+        found: np.ndarray = parts / parts.sum(axis=-1, keepdims=True)
+        return found
+
+    def features(self, sounds: Seq[Sound]) -> np.ndarray:
+        given = [s.features for s in sounds]
+        if all(f is not None for f in given):
+            return to_bfloat16(np.stack([f for f in given if f is not None]))
+        encoded: np.ndarray = self.network.features(mel.batch(sounds, self.dims.n_mels, "cpu").numpy())
+        return encoded
+
+    def encoded(self, sequence: Sequence) -> Encoded:
+        return Encoded(from_bfloat16(self.features([sequence.window.sound])[0]))
+
+    def align(self, sequence: Sequence) -> Aligned:
+        ask, v = sequence.window.ask, self.vocabulary
+        assert isinstance(ask, Align)
+        text = (*ask.sot, v.no_timestamps, *ask.text, v.eot)
+        n_sot, n_text = len(ask.sot), len(ask.text)
+        logits, scores = self.network.scores(text, sequence.slot, range(n_sot, n_sot + n_text), self.heads)
+        probs = self.softmax(logits[:, : v.eot])[range(n_text), list(ask.text)]
+        n_positions = sequence.window.sound.n_frames // 2
+        import torch
+
+        from sottovoce.engine import align
+
+        jumps = align.jumps(torch.from_numpy(scores), n_sot, n_positions, ask.qk_scale, ask.medfilt_width)
+        return Aligned(tuple(jumps.tolist()), tuple(probs.tolist()))
+
+    def generator(self, seed: int) -> np.random.Generator:
+        return np.random.default_rng(seed)
+
+    def propose(
+        self, logits: np.ndarray, groups: Seq[tuple[Search, int]], generators: Seq[np.random.Generator | None]
+    ) -> Proposal:
+        return sampler.propose(logits, groups, generators)
