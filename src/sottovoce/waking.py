@@ -22,7 +22,7 @@ from sottovoce.engine.runner import Runner
 from sottovoce.errors import EngineError
 from sottovoce.flow import longform
 from sottovoce.flow.drive import drive
-from sottovoce.model import hub, weights
+from sottovoce.model import hub, modules, weights
 from sottovoce.model.dims import Dims
 from sottovoce.text import known
 from sottovoce.text.tokenizer import Tokenizer
@@ -78,7 +78,7 @@ class Found:
         heads = card.alignment_heads if card else None
         try:
             with one_thread():  # only the engine's own thread has a pool of workers
-                network = weights.load(self.files.path, device=device, dtype=self.choice.dtype, alignment_heads=heads)
+                network = modules.load(self.files.path, device=device, dtype=self.choice.dtype, alignment_heads=heads)
                 n, bits = config.threads or n_threads(), self.choice.weight_bits
                 runner = Runner(network, vocabulary, self.rows, n, config.kv, bits)
             memory.give_back()  # what weights were read and packed through

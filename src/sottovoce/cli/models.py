@@ -161,14 +161,14 @@ def export(name: str, target: Path, to: str, precision: str, **given: Any) -> No
     """Write a model's weights in a form that other programs load."""
     from sottovoce.engine.device import DTYPES
     from sottovoce.model import export as exports
-    from sottovoce.model import hub, weights
+    from sottovoce.model import hub, modules
     from sottovoce.text.tokenizer import Tokenizer, suppressed
 
     screen, config = _begin(given)
     with screen.fetching(name) as on_progress:
         files = hub.fetch(name, config, on_progress)
     heads = files.card.alignment_heads if files.card else None
-    network = weights.load(files.path, dtype=DTYPES[precision], alignment_heads=heads)
+    network = modules.load(files.path, dtype=DTYPES[precision], alignment_heads=heads)
     if to == "pt":
         exports.export_pt(network, target, DTYPES[precision])
     else:
