@@ -21,7 +21,7 @@ from bench import ggml
 from bench.data import names
 
 from sottovoce.config import Config
-from sottovoce.model import export, hub, weights
+from sottovoce.model import export, hub, modules
 from sottovoce.model.whisper import Whisper
 from sottovoce.text.handover import tokenizer_files
 from sottovoce.text.tokenizer import Tokenizer, suppressed
@@ -115,7 +115,7 @@ def put(folder: Path, model: str, form: str) -> bool:
 def network(model: str) -> tuple[Whisper, Tokenizer]:
     files = hub.fetch(model, Config())
     heads = files.card.alignment_heads if files.card else None
-    found = weights.load(files.path, dtype=torch.float32, alignment_heads=heads)
+    found = modules.load(files.path, dtype=torch.float32, alignment_heads=heads)
     return found, Tokenizer(found.dims.n_vocab)
 
 

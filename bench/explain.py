@@ -16,7 +16,7 @@ from sottovoce.api import Request, Whisper
 from sottovoce.audio import mel
 from sottovoce.engine.cache import Pools, PrefillPass
 from sottovoce.flow.drive import drive
-from sottovoce.model import weights
+from sottovoce.model import modules
 from sottovoce.text.tokenizer import Tokenizer
 from sottovoce.types import Answer, Decode, Decoded, Window
 
@@ -44,7 +44,7 @@ class Explainer:
 
     @cached_property
     def network(self) -> Any:
-        return weights.load(self.whisper.files.path, dtype=torch.float32)
+        return modules.load(self.whisper.files.path, dtype=torch.float32)
 
     def explain(self, samples: np.ndarray, options: dict[str, Any], their_options: dict[str, Any]) -> Explanation:
         """Decode a recording again on both sides, and look at the first step that differs."""

@@ -28,7 +28,7 @@ from sottovoce.api import Whisper
 from sottovoce.audio import decode
 from sottovoce.errors import SottovoceError
 from sottovoce.flow.drive import Done
-from sottovoce.model import weights
+from sottovoce.model import export, modules
 from sottovoce.text.formats import Transcript
 from sottovoce.types import Strategy
 
@@ -168,7 +168,7 @@ def _exported(whisper: Whisper, path: Path) -> Path:
     """Our weights as the peer's .pt: the file itself if it is one."""
     if whisper.files.path.suffix == ".pt":
         return whisper.files.path
-    weights.export_pt(weights.load(whisper.files.path), path)  # float16, as the file holds them
+    export.export_pt(modules.load(whisper.files.path), path)  # float16, as the file holds them
     return path
 
 

@@ -18,8 +18,7 @@ from sottovoce.engine.fused import Fused
 from sottovoce.engine.runner import Runner
 from sottovoce.engine.sequence import Sequence
 from sottovoce.engine.stream import Stream
-from sottovoce.engine.vocabulary import Vocabulary
-from sottovoce.model import catalogue, hub, weights
+from sottovoce.model import catalogue, hub, modules
 from sottovoce.model.dims import Dims
 from sottovoce.model.whisper import Whisper
 from sottovoce.text.tokenizer import Tokenizer
@@ -92,7 +91,7 @@ def bed(
     """
     if known:
         files = hub.fetch(model, Config())
-        network = weights.load(files.path, device=torch.device(device), dtype=dtype)
+        network = modules.load(files.path, device=torch.device(device), dtype=dtype)
     else:
         card = catalogue.find(model)
         if card is None:

@@ -23,7 +23,7 @@ from sottovoce.engine.vocabulary import Vocabulary
 from sottovoce.errors import EngineError
 from sottovoce.flow import longform
 from sottovoce.flow.drive import drive
-from sottovoce.model import hub, weights
+from sottovoce.model import hub, modules, weights
 from sottovoce.model.dims import Dims
 from sottovoce.text import known
 from sottovoce.text.tokenizer import Tokenizer
@@ -77,7 +77,10 @@ class Found:
         t = self.tokenizer
         vocabulary = Vocabulary(self.dims.n_vocab, t.eot, t.timestamp_begin, t.no_timestamps, t.no_speech)
         try:
-            runner = self._runner(device, vocabulary)
+            with one_thread():  # only the engine's own thread has a pool of workers
+                network = modules.load(self.files.path, device=device, dtype=self.choice.dtype, alignment_heads=heads)
+                n, bits = config.threads or n_threads(), self.choice.weight_bits
+                runner = Runner(network, vocabulary, self.rows, n, config.kv, bits)
             memory.give_back()  # what weights were read and packed through
         except Exception as e:
             if not memory.is_out_of_memory(e):

@@ -19,7 +19,7 @@ from sottovoce.compat.faster_whisper import BatchedInferencePipeline, WhisperMod
 from sottovoce.compat.faster_whisper.segments import Segment, TranscriptionInfo, TranscriptionOptions, Word
 from sottovoce.compat.faster_whisper.vad import VadOptions
 from sottovoce.errors import AudioError, ConfigError, OptionError
-from sottovoce.model import weights
+from sottovoce.model import export
 from sottovoce.model.dims import Dims
 from tests.plain_cache import random_model
 from tests.voice import voice
@@ -40,7 +40,7 @@ TWO = [{"start": 0, "end": 1.5}, {"start": 2, "end": 5}]
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("models") / "random.pt"
-    weights.export_pt(random_model(MULTILINGUAL), path)
+    export.export_pt(random_model(MULTILINGUAL), path)
     return path
 
 
@@ -52,7 +52,7 @@ def model(path: Path) -> WhisperModel:
 @pytest.fixture(scope="module")
 def english(tmp_path_factory: pytest.TempPathFactory) -> WhisperModel:
     path = tmp_path_factory.mktemp("models") / "random.en.pt"
-    weights.export_pt(random_model(ENGLISH), path)
+    export.export_pt(random_model(ENGLISH), path)
     return WhisperModel(str(path), device="cpu", compute_type="float32", cpu_threads=1)
 
 
@@ -112,7 +112,7 @@ def test_an_unknown_name_and_a_token_are_value_errors() -> None:
 
 
 def test_a_model_can_be_given_as_its_files(tmp_path: Path) -> None:
-    weights.export_safetensors(random_model(MULTILINGUAL), tmp_path)
+    export.export_safetensors(random_model(MULTILINGUAL), tmp_path)
     files: dict[str, Any] = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
     files["config.json"] = io.BytesIO(files["config.json"])
     names = set(files)
@@ -127,7 +127,7 @@ def test_a_downloaded_model_is_a_copy_that_can_be_loaded(path: Path, tmp_path: P
     assert faster_whisper.download_model(str(path), output_dir=str(out)) == str(out)
     assert WhisperModel(str(out), device="cpu", cpu_threads=1).model.is_multilingual
     path.with_name("folder").mkdir()
-    weights.export_safetensors(random_model(MULTILINGUAL), path.with_name("folder"))
+    export.export_safetensors(random_model(MULTILINGUAL), path.with_name("folder"))
     faster_whisper.download_model(str(path.with_name("folder")), output_dir=str(tmp_path / "other"))
     assert WhisperModel(str(tmp_path / "other"), device="cpu", cpu_threads=1).model.is_multilingual
 

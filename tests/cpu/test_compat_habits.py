@@ -17,7 +17,7 @@ from sottovoce.compat import faster_whisper
 from sottovoce.compat.faster_whisper.utils import _MODELS
 from sottovoce.compat.openai_whisper.tokenizer import get_tokenizer
 from sottovoce.errors import AudioError, ConfigError, DownloadError, EngineError, OptionError
-from sottovoce.model import weights
+from sottovoce.model import export
 from sottovoce.model.dims import Dims
 from tests.plain_cache import random_model
 
@@ -29,7 +29,7 @@ QUICK = {"fp16": False, "temperature": 0.0, "sample_len": 4, "language": "en"}
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("models") / "random.pt"
-    weights.export_pt(random_model(SMALL), path)
+    export.export_pt(random_model(SMALL), path)
     return path
 
 

@@ -18,7 +18,7 @@ from sottovoce.compat.openai_whisper.tokenizer import LANGUAGES, get_tokenizer
 from sottovoce.compat.openai_whisper.transcribe import transcribe
 from sottovoce.compat.openai_whisper.utils import format_timestamp
 from sottovoce.errors import ConfigError, ModelError, OptionError
-from sottovoce.model import weights
+from sottovoce.model import export, modules
 from sottovoce.model.whisper import Dims
 from tests.plain_cache import logits_of, random_model
 
@@ -30,7 +30,7 @@ QUICK = {"fp16": False, "temperature": 0.0, "sample_len": 8}  # random weights n
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("models") / "random.pt"
-    weights.export_pt(random_model(MULTILINGUAL), path)
+    export.export_pt(random_model(MULTILINGUAL), path)
     return path
 
 
@@ -42,7 +42,7 @@ def model(path: Path) -> whisper.Whisper:
 @pytest.fixture(scope="module")
 def english(tmp_path_factory: pytest.TempPathFactory) -> whisper.Whisper:
     path = tmp_path_factory.mktemp("models") / "random.en.pt"
-    weights.export_pt(random_model(ENGLISH), path)
+    export.export_pt(random_model(ENGLISH), path)
     return whisper.load_model(path, device="cpu", in_memory=True)
 
 
@@ -126,7 +126,7 @@ def test_what_cannot_be_honoured_is_refused(model: whisper.Whisper) -> None:
 
 def test_the_network_can_be_called_as_in_the_reference(model: whisper.Whisper, path: Path) -> None:
     mel, tokens = mels(2), torch.tensor([[50258, 50259, 50359, 11], [50258, 50260, 50359, 13]])
-    plain = weights.load(path)
+    plain = modules.load(path)
     features = plain.encoder(mel)
     torch.testing.assert_close(model.embed_audio(mel), features)
     torch.testing.assert_close(model.logits(tokens, features), logits_of(plain, features, tokens), atol=2e-4, rtol=1e-4)

@@ -12,7 +12,7 @@ import pytest
 
 from sottovoce import EngineError, api
 from sottovoce.compat import openai_whisper as whisper
-from sottovoce.model import weights
+from sottovoce.model import export
 from sottovoce.model.whisper import Dims
 from tests.plain_cache import random_model
 
@@ -21,7 +21,7 @@ N_ASKERS = 8
 
 @pytest.fixture
 def model(tmp_path: Path) -> whisper.Whisper:
-    weights.export_pt(random_model(Dims(80, 1500, 32, 2, 1, 51865, 448, 32, 2, 2)), tmp_path / "random.pt")
+    export.export_pt(random_model(Dims(80, 1500, 32, 2, 1, 51865, 448, 32, 2, 2)), tmp_path / "random.pt")
     return whisper.load_model(str(tmp_path / "random.pt"), device="cpu")
 
 

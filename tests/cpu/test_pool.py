@@ -13,7 +13,7 @@ import torch
 
 from sottovoce import BusyError, Config, EngineError, Whisper, open_pool
 from sottovoce.engine import memory
-from sottovoce.model import hub, weights
+from sottovoce.model import export, hub, modules
 from sottovoce.text import known
 
 from ..commands import KNOWN, environ
@@ -71,10 +71,10 @@ def test_a_pinned_model_stays() -> None:
 
 def test_a_model_with_wrong_words_does_not_serve(tmp_path: Path) -> None:
     """Whole as a file, every number finite, and yet damaged: only decoding shows it."""
-    network = weights.load(hub.fetch("tiny", Config()).path)
+    network = modules.load(hub.fetch("tiny", Config()).path)
     for block in network.decoder.blocks[-2:]:
         torch.nn.init.normal_(block.mlp[0].weight, std=0.5)  # type: ignore[index, union-attr]
-    weights.export_pt(network, tmp_path / "hurt.pt", torch.float32)
+    export.export_pt(network, tmp_path / "hurt.pt", torch.float32)
     with open_pool(CPU) as pool:
         with pytest.raises(EngineError, match="the known clip was heard as"):
             Whisper(tmp_path / "hurt.pt", config=CPU, pool=pool)

@@ -17,7 +17,7 @@ from sottovoce import AudioError, Config, Whisper
 from sottovoce.api import N_AHEAD
 from sottovoce.audio.source import is_at_hand
 from sottovoce.flow.drive import Done
-from sottovoce.model import weights
+from sottovoce.model import export
 from sottovoce.model.whisper import Dims
 from tests.commands import write_wav
 from tests.plain_cache import random_model
@@ -28,7 +28,7 @@ QUICK: dict[str, Any] = {"language": "en", "temperature": 0.0, "max_tokens": 4}
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whisper]:
     path = tmp_path_factory.mktemp("models") / "random.pt"
-    weights.export_pt(random_model(Dims(80, 1500, 32, 2, 1, 51865, 448, 32, 2, 2)), path)
+    export.export_pt(random_model(Dims(80, 1500, 32, 2, 1, 51865, 448, 32, 2, 2)), path)
     with Whisper(path, config=Config(device="cpu", threads=1)) as whisper:
         yield whisper
 

@@ -13,7 +13,7 @@ import torch
 
 from sottovoce.audio import mel
 from sottovoce.config import Config
-from sottovoce.model import hub, weights
+from sottovoce.model import export, hub, modules
 from sottovoce.text.tokenizer import Tokenizer
 from tests.commands import environ
 from tests.plain_cache import logits_of
@@ -31,7 +31,7 @@ def test_published_weights_know_english(name: str, form: str) -> None:
     files = hub.fetch(name, Config())
     assert files.form == form
     start = time.perf_counter()
-    model = weights.load(files.path)
+    model = modules.load(files.path)
     assert time.perf_counter() - start < 5  # a tenth of that on an idle machine; the memory is touched once
     tokenizer = Tokenizer(model.dims.n_vocab, language="en" if model.dims.is_multilingual else None)
     text = tokenizer.encode(TEXT)
@@ -53,15 +53,15 @@ import sys
 from pathlib import Path
 import torch
 from sottovoce.engine.memory import give_back
-from sottovoce.model import weights
+from sottovoce.model import modules
 def resident(name):
     lines = Path("/proc/self/status").read_text().splitlines()
     return int(next(line for line in lines if line.startswith(name)).split()[1]) * 1024
-weights.load(Path(sys.argv[1]), dtype=getattr(torch, sys.argv[2]))  # what libraries load at their first use stays
+modules.load(Path(sys.argv[1]), dtype=getattr(torch, sys.argv[2]))  # what libraries load at their first use stays
 give_back()
 Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
 before = resident("VmRSS")
-model = weights.load(Path(sys.argv[1]), dtype=getattr(torch, sys.argv[2]))
+model = modules.load(Path(sys.argv[1]), dtype=getattr(torch, sys.argv[2]))
 sizes = [tensor.nbytes for tensor in model.state_dict().values()]
 print(sum(sizes), max(sizes), resident("VmHWM") - before)
 """
@@ -75,9 +75,9 @@ def test_loading_holds_one_copy_and_one_tensor(form: str, dtype: str, tmp_path: 
     """Mapped files stayed in memory beside the network until the end: one and a half copies, or two."""
     path = hub.fetch({"ggml": "tiny"}.get(form, "base"), Config()).path
     if form in ("pt", "safetensors"):
-        network = weights.load(path, dtype=torch.float16)
-        export = weights.export_pt if form == "pt" else weights.export_safetensors
-        export(network, path := tmp_path / form)
+        network = modules.load(path, dtype=torch.float16)
+        write = export.export_pt if form == "pt" else export.export_safetensors
+        write(network, path := tmp_path / form)
     ran = subprocess.run(
         [sys.executable, "-c", PEAK, str(path), dtype], env=environ(), capture_output=True, text=True, check=True
     )

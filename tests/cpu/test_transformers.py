@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import WhisperForConditionalGeneration
 
-from sottovoce.model import weights
+from sottovoce.model import export
 from sottovoce.model.dims import Dims
 from tests.plain_cache import PlainCache, logits_of, random_model
 
@@ -23,7 +23,7 @@ DIMS = {
 def test_the_network_equals_transformers(name: str, tmp_path: Path) -> None:
     """Encoder output and logits within 1e-4 of their largest magnitude, float32. Goes through export_safetensors."""
     model = random_model(DIMS[name])
-    weights.export_safetensors(model, tmp_path)
+    export.export_safetensors(model, tmp_path)
     peer = WhisperForConditionalGeneration.from_pretrained(tmp_path, attn_implementation="eager").eval()
     mel = torch.randn(1, model.dims.n_mels, 2 * model.dims.n_audio_ctx).clamp(-1, 2)
     tokens = torch.randint(model.dims.n_vocab, (1, 12))

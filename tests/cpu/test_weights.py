@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from transformers import WhisperForConditionalGeneration
 
 from sottovoce.errors import ModelError, OutputError
-from sottovoce.model import forms, weights
+from sottovoce.model import export, forms, modules, weights
 from sottovoce.model.dims import Dims
 from sottovoce.model.whisper import Whisper, sinusoids
 from tests.forms import GGML_IDS, ggml_steps, write_ctranslate2, write_ggml
@@ -33,17 +33,17 @@ def model() -> Whisper:
 
 
 def as_pt(model: Whisper, folder: Path) -> Path:
-    weights.export_pt(model, folder / "small.pt", torch.float32)
+    export.export_pt(model, folder / "small.pt", torch.float32)
     return folder / "small.pt"
 
 
 def as_safetensors(model: Whisper, folder: Path) -> Path:
-    weights.export_safetensors(model, folder / "hf")
+    export.export_safetensors(model, folder / "hf")
     return folder / "hf"
 
 
 def as_shards(model: Whisper, folder: Path) -> Path:
-    weights.export_safetensors(model, folder / "sharded")
+    export.export_safetensors(model, folder / "sharded")
     whole = folder / "sharded" / "model.safetensors"
     tensors = load_file(whole)
     whole.unlink()
@@ -57,7 +57,7 @@ def as_shards(model: Whisper, folder: Path) -> Path:
 
 
 def as_pytorch_bin(model: Whisper, folder: Path) -> Path:
-    weights.export_safetensors(model, folder / "bin")
+    export.export_safetensors(model, folder / "bin")
     tensors = load_file(folder / "bin" / "model.safetensors")
     (folder / "bin" / "model.safetensors").unlink()
     tensors["proj_out.weight"] = tensors["model.decoder.embed_tokens.weight"]
@@ -90,7 +90,7 @@ def logits(model: Whisper) -> torch.Tensor:
 def test_every_form_gives_the_same_logits(model: Whisper, write: Writer, tmp_path: Path) -> None:
     """Exactly: float32 is stored as it is, and the fused products are cut without arithmetic."""
     path = write(model, tmp_path)
-    loaded = weights.load(path)
+    loaded = modules.load(path)
     assert loaded.dims == weights.dims_of(path) == DIMS
     assert torch.equal(logits(loaded), logits(model))
     assert loaded.alignment_heads == (model.alignment_heads if write in NAMES_HEADS else Whisper(DIMS).alignment_heads)
@@ -103,7 +103,7 @@ def test_every_form_gives_the_same_logits(model: Whisper, write: Writer, tmp_pat
 def test_the_asked_precision_holds_everywhere(
     model: Whisper, write: Writer, dtype: torch.dtype, tmp_path: Path
 ) -> None:
-    loaded = weights.load(write(model, tmp_path), dtype=dtype)
+    loaded = modules.load(write(model, tmp_path), dtype=dtype)
     state = model.state_dict()
     for name, tensor in loaded.state_dict().items():
         assert tensor.dtype == dtype, name
@@ -114,7 +114,7 @@ def test_the_asked_precision_holds_everywhere(
 def test_half_precision_in_ctranslate2_is_rounding_only(
     model: Whisper, kind: str, tolerance: float, tmp_path: Path
 ) -> None:
-    loaded = weights.load(write_ctranslate2(model, tmp_path, kind)).state_dict()
+    loaded = modules.load(write_ctranslate2(model, tmp_path, kind)).state_dict()
     for name, tensor in model.state_dict().items():
         torch.testing.assert_close(loaded[name], tensor, rtol=tolerance, atol=1e-7)
 
@@ -122,7 +122,7 @@ def test_half_precision_in_ctranslate2_is_rounding_only(
 @pytest.mark.parametrize("kind", ["int8", "int8_float16", "int8_bfloat16", "int16"])
 def test_ctranslate2_integers_are_within_half_a_step(model: Whisper, kind: str, tmp_path: Path) -> None:
     """A step is a row's largest magnitude / 127, for int16 the matrix's / 1024; norms and biases round only."""
-    loaded = weights.load(write_ctranslate2(model, tmp_path, kind))
+    loaded = modules.load(write_ctranslate2(model, tmp_path, kind))
     for name, tensor in model.state_dict().items():
         error = (loaded.state_dict()[name] - tensor).abs()
         if tensor.dim() == 1 or "positional" in name:
@@ -141,7 +141,7 @@ def test_ctranslate2_integers_are_within_half_a_step(model: Whisper, kind: str, 
 )
 def test_ggml_blocks_are_within_their_step(model: Whisper, kind: str, tolerance: float, tmp_path: Path) -> None:
     """Half a step, and one for q4_0 and q5_0, whose range has one value less above zero than below."""
-    loaded = weights.load(write_ggml(model, tmp_path / "ggml-small.bin", kind))
+    loaded = modules.load(write_ggml(model, tmp_path / "ggml-small.bin", kind))
     for name, tensor in model.state_dict().items():
         error = (loaded.state_dict()[name] - tensor).abs()
         if tensor.dim() != 2 or "positional" in name or kind == "f16":
@@ -168,7 +168,7 @@ def test_k_quants_are_refused_by_name(model: Whisper, tmp_path: Path) -> None:
     data[at : at + 4] = struct.pack("<i", 12)
     path.write_bytes(data)
     with pytest.raises(ModelError, match=r"ggml type q4_k.*q5_0 or q8_0"):
-        weights.load(path)
+        modules.load(path)
     assert 12 not in GGML_IDS.values()
 
 
@@ -177,14 +177,14 @@ def test_positions_that_a_file_leaves_out_are_computed(model: Whisper, tmp_path:
     content = torch.load(path, weights_only=True)
     del content["model_state_dict"]["encoder.positional_embedding"]
     torch.save(content, path)
-    assert torch.equal(weights.load(path).encoder.positional_embedding, sinusoids(1500, 64))
+    assert torch.equal(modules.load(path).encoder.positional_embedding, sinusoids(1500, 64))
 
 
 def test_given_alignment_heads_win(model: Whisper, tmp_path: Path) -> None:
     path = as_ctranslate2(model, tmp_path)
-    assert weights.load(path, alignment_heads=[(0, 2)]).alignment_heads == ((0, 2),)
+    assert modules.load(path, alignment_heads=[(0, 2)]).alignment_heads == ((0, 2),)
     with pytest.raises(ModelError, match=r"alignment head \(2, 0\) was given"):
-        weights.load(path, alignment_heads=[(2, 0)])
+        modules.load(path, alignment_heads=[(2, 0)])
 
 
 @pytest.mark.parametrize("write", [as_safetensors, as_ctranslate2])
@@ -197,9 +197,9 @@ def test_heads_of_a_file_that_lie_outside_its_decoder_are_left_out(
         content = json.loads(file.read_text())
         if "alignment_heads" in content:
             file.write_text(json.dumps({**content, "alignment_heads": [[1, 0], [25, 6]]}))
-    assert weights.load(path).alignment_heads == Whisper(DIMS).alignment_heads
+    assert modules.load(path).alignment_heads == Whisper(DIMS).alignment_heads
     assert "(25, 6)" in caplog.text and "upper half" in caplog.text
-    assert weights.load(path, alignment_heads=[(1, 3)]).alignment_heads == ((1, 3),)
+    assert modules.load(path, alignment_heads=[(1, 3)]).alignment_heads == ((1, 3),)
 
 
 # --- what is damaged ------------------------------------------------------------------------------------------------
@@ -213,7 +213,7 @@ def test_a_truncated_file_is_refused(model: Whisper, write: Writer, share: float
     with file.open("r+b") as f:
         f.truncate(int(file.stat().st_size * share))
     with pytest.raises(ModelError, match=r"verify NAME|was expected"):
-        weights.load(path)
+        modules.load(path)
 
 
 @pytest.mark.parametrize("write", [as_pt, as_safetensors, as_ctranslate2, as_ggml])
@@ -248,30 +248,30 @@ NAME = "decoder.blocks.1.mlp.2.bias"
 
 def test_a_missing_tensor_is_named(model: Whisper, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=rf"1 missing tensors: {NAME};"):
-        weights.load(change(model, tmp_path, lambda state: state.pop(NAME)))
+        modules.load(change(model, tmp_path, lambda state: state.pop(NAME)))
 
 
 def test_an_unexpected_tensor_is_named(model: Whisper, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"1 unexpected tensors: lora\.A;"):
-        weights.load(change(model, tmp_path, lambda state: state.update({"lora.A": torch.zeros(1)})))
+        modules.load(change(model, tmp_path, lambda state: state.update({"lora.A": torch.zeros(1)})))
 
 
 def test_a_wrong_shape_is_named(model: Whisper, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=rf"{NAME} has shape \[65\], \[64\] was expected"):
-        weights.load(change(model, tmp_path, lambda state: state.update({NAME: torch.zeros(65)})))
+        modules.load(change(model, tmp_path, lambda state: state.update({NAME: torch.zeros(65)})))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_weights_that_are_not_finite_are_named(model: Whisper, value: float, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=rf"{NAME} holds values that are not finite"):
-        weights.load(change(model, tmp_path, lambda state: state.update({NAME: torch.full((64,), value)})))
+        modules.load(change(model, tmp_path, lambda state: state.update({NAME: torch.full((64,), value)})))
 
 
 def test_weights_too_large_for_float16_are_named(model: Whisper, tmp_path: Path) -> None:
     path = change(model, tmp_path, lambda state: state.update({NAME: torch.full((64,), 1e5)}))
-    assert weights.load(path).dims == DIMS
+    assert modules.load(path).dims == DIMS
     with pytest.raises(ModelError, match=rf"{NAME} holds values that are not finite in torch.float16"):
-        weights.load(path, dtype=torch.float16)
+        modules.load(path, dtype=torch.float16)
 
 
 @pytest.mark.parametrize(
@@ -281,7 +281,7 @@ def test_weights_too_large_for_float16_are_named(model: Whisper, tmp_path: Path)
 def test_another_kind_of_file_is_refused(name: str, content: bytes, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ModelError, match=r"OpenAI \.pt, Hugging Face safetensors"):
-        weights.load(tmp_path / name)
+        modules.load(tmp_path / name)
 
 
 @pytest.mark.parametrize("write", (as_safetensors, as_pytorch_bin, as_ctranslate2))
@@ -289,34 +289,34 @@ def test_a_file_beside_its_configuration_is_loaded_itself(model: Whisper, write:
     folder = write(model, tmp_path)
     (file,) = forms.weights_of(folder)
     own = file.rename(folder / f"finetuned{file.suffix}")
-    weights.export_safetensors(Whisper(DIMS), folder)  # another model, by the name that a folder is searched for
-    assert torch.equal(logits(weights.load(own)), logits(model))
+    export.export_safetensors(Whisper(DIMS), folder)  # another model, by the name that a folder is searched for
+    assert torch.equal(logits(modules.load(own)), logits(model))
 
 
 def test_what_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="No such file"):
-        weights.load(tmp_path / "nothing.pt")
+        modules.load(tmp_path / "nothing.pt")
     with pytest.raises(ModelError, match="a folder without weights"):
-        weights.load(tmp_path)
+        modules.load(tmp_path)
 
 
 def test_a_lost_configuration_is_named(model: Whisper, tmp_path: Path) -> None:
     (as_safetensors(model, tmp_path) / "config.json").unlink()
     with pytest.raises(ModelError, match=r"without config\.json"):
-        weights.load(tmp_path / "hf")
+        modules.load(tmp_path / "hf")
 
 
 def test_a_lost_shard_is_named(model: Whisper, tmp_path: Path) -> None:
     (as_shards(model, tmp_path) / "model-00002-of-00002.safetensors").unlink()
     with pytest.raises(ModelError, match=r"model-00002-of-00002\.safetensors is missing"):
-        weights.load(tmp_path / "sharded")
+        modules.load(tmp_path / "sharded")
 
 
 # --- export ---------------------------------------------------------------------------------------------------------
 
 
 def test_transformers_generates_with_an_export(model: Whisper, tmp_path: Path) -> None:
-    weights.export_safetensors(model, tmp_path, suppress=(1, 2), suppress_first=(220, 50257))
+    export.export_safetensors(model, tmp_path, suppress=(1, 2), suppress_first=(220, 50257))
     peer = WhisperForConditionalGeneration.from_pretrained(tmp_path).eval()
     assert peer.generation_config.alignment_heads == [[1, 0], [1, 3]]
     assert peer.generation_config.no_timestamps_token_id == 50363
@@ -337,9 +337,9 @@ def test_an_export_appears_whole_or_not_at_all(model: Whisper, tmp_path: Path) -
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
     try:
         with pytest.raises(OutputError, match=r"small\.pt: it cannot be written"):
-            weights.export_pt(model, tmp_path / "small.pt")
+            export.export_pt(model, tmp_path / "small.pt")
         with pytest.raises(OutputError, match=r"model\.safetensors: it cannot be written"):
-            weights.export_safetensors(model, tmp_path)
+            export.export_safetensors(model, tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["model.safetensors", "small.pt"]
@@ -350,7 +350,7 @@ def test_the_file_may_change_after_loading(model: Whisper, tmp_path: Path) -> No
     """What is loaded is in memory: a mapped file that shrinks would kill the process."""
     for write in WRITERS:
         path = write(model, tmp_path)
-        loaded = weights.load(path)
+        loaded = modules.load(path)
         if path.is_dir():
             shutil.rmtree(path)
         else:

@@ -37,7 +37,7 @@ LOOKS_AT = {  # room: the rooms below it that it may look at; into itself it alw
 SPEAKS = {
     "numpy": {"audio", "engine", "flow", "model", "api", "compat", "cli", "types"},
     "torch": {
-        *("threads", "audio.mel", "model", "compat"),
+        *("threads", "audio.mel", "compat", "model.export", "model.modules", "model.whisper"),
         *(
             f"engine.{name}"
             for name in (

@@ -16,16 +16,30 @@ from functools import partial
 from math import prod
 from pathlib import Path
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from sottovoce.errors import ModelError
 from sottovoce.model.dims import Dims
-from sottovoce.model.stored import MAX_SIDE, Heads, Mapped, Stored, damaged
+from sottovoce.model.stored import (
+    BFLOAT16,
+    FLOAT16,
+    FLOAT32,
+    INT8,
+    INT16,
+    INT32,
+    MAX_SIDE,
+    Heads,
+    Kind,
+    Mapped,
+    Numbers,
+    Stored,
+    damaged,
+)
 
 VERSION = 6  # CURRENT_BINARY_VERSION of every release that knows Whisper
 REVISION = 3  # WhisperSpec.revision
-DTYPES = (torch.float32, torch.int8, torch.int16, torch.int32, torch.float16, torch.bfloat16)
+KINDS = (FLOAT32, INT8, INT16, INT32, FLOAT16, BFLOAT16)  # by the file's number
+WHOLE = (INT8, INT16, INT32)
 HEAD_WIDTH = 64  # of every published checkpoint; early revisions do not store the number of heads
 
 LINEARS = {  # a fused product, top to bottom, by module and position
@@ -58,7 +72,7 @@ BLOCK = re.compile(r"(encoder|decoder)/layer_(\d+)/(\w+/\w+)/(weight|bias|gamma|
 @dataclass(frozen=True, slots=True)
 class Variable:
     shape: tuple[int, ...]
-    dtype: torch.dtype
+    kind: Kind
     start: int
 
 
@@ -69,7 +83,7 @@ def open_ctranslate2(path: Path) -> Stored:
     """
     file = Mapped(path)
     variables = _variables(file)
-    tensors: dict[str, Callable[[], Tensor]] = {}
+    tensors: dict[str, Callable[[], Numbers]] = {}
     for name, variable in variables.items():
         if not variable.shape or name.endswith("_scale") or name == PROJECTION:
             continue  # attributes of the graph, companions of other variables, and the tied output
@@ -92,17 +106,17 @@ def _variables(file: Mapped) -> dict[str, Variable]:
         name = _string(file)
         rank = file.take("B", f"the rank of {name}")
         shape = tuple(file.take("I", f"the shape of {name}") for _ in range(rank))
-        i_dtype = file.take("B", f"the type of {name}")
+        i_kind = file.take("B", f"the type of {name}")
         n_bytes = file.take("I", f"the size of {name}")
         start = file.skip(n_bytes, name)
-        if i_dtype >= len(DTYPES):
-            raise damaged(file.path, f"{name} has type {i_dtype}", f"a type below {len(DTYPES)}")
-        dtype = DTYPES[i_dtype]
-        if any(side > MAX_SIDE for side in shape) or prod(shape) * dtype.itemsize != n_bytes:
+        if i_kind >= len(KINDS):
+            raise damaged(file.path, f"{name} has type {i_kind}", f"a type below {len(KINDS)}")
+        kind = KINDS[i_kind]
+        if any(side > MAX_SIDE for side in shape) or prod(shape) * kind.dtype.itemsize != n_bytes:
             raise damaged(
-                file.path, f"{name} {list(shape)} of {dtype} has {n_bytes} bytes", "as many as its shape says"
+                file.path, f"{name} {list(shape)} of {kind.name} has {n_bytes} bytes", "as many as its shape says"
             )
-        variables[name] = Variable(shape, dtype, start)
+        variables[name] = Variable(shape, kind, start)
     for _ in range(file.take("I", "the number of aliases")):
         alias, name = _string(file), _string(file)
         if name not in variables:
@@ -115,7 +129,7 @@ def _string(file: Mapped) -> str:
     return file.text(file.take("H", "the length of a name"), "a name").removesuffix("\0")
 
 
-def _readers(file: Mapped, variables: dict[str, Variable], name: str) -> dict[str, Callable[[], Tensor]]:
+def _readers(file: Mapped, variables: dict[str, Variable], name: str) -> dict[str, Callable[[], Numbers]]:
     read = partial(_read, file, variables, name)
     if name in OUTER:
         return {OUTER[name]: read}
@@ -141,22 +155,26 @@ def _readers(file: Mapped, variables: dict[str, Variable], name: str) -> dict[st
     }
 
 
-def _read(file: Mapped, variables: dict[str, Variable], name: str, i_row: int = 0, n_rows: int | None = None) -> Tensor:
+def _read(
+    file: Mapped, variables: dict[str, Variable], name: str, i_row: int = 0, n_rows: int | None = None
+) -> Numbers:
     variable = variables[name]
     shape = (variable.shape[0] if n_rows is None else n_rows, *variable.shape[1:])
-    start = variable.start + i_row * prod(variable.shape[1:]) * variable.dtype.itemsize
-    stored = file.tensor(start, shape, variable.dtype)
-    if variable.dtype.is_floating_point:
-        return stored
+    start = variable.start + i_row * prod(variable.shape[1:]) * variable.kind.dtype.itemsize
+    if variable.kind not in WHOLE:
+        return file.numbers(start, shape, variable.kind)
     scale = variables.get(f"{name}_scale")
     if scale is None or scale.shape not in ((), (1,), variable.shape[:1]):
         given = "no scale" if scale is None else f"a scale of shape {list(scale.shape)}"
-        raise damaged(file.path, f"{name} holds {variable.dtype} with {given}", "one scale, or one per row")
-    factors = file.tensor(scale.start, scale.shape, scale.dtype).float()
+        raise damaged(file.path, f"{name} holds {variable.kind.name} with {given}", "one scale, or one per row")
+    factors = file.numbers(scale.start, scale.shape, scale.kind).float32()
     if scale.shape == variable.shape[:1] and scale.shape != (1,):
         factors = factors[i_row : i_row + shape[0]]
     # a row is stored as round(row * scale), scale = 127 / its largest magnitude (int8)
-    return stored.float() / factors.reshape(-1, *[1] * (len(shape) - 1))
+    weights = file.tensor(start, shape, variable.kind).astype(np.float32)
+    with np.errstate(divide="ignore", invalid="ignore"):  # a scale of a damaged file; whoever reads looks at the result
+        weights /= factors.reshape(-1, *[1] * (len(shape) - 1))
+    return Numbers(weights)
 
 
 def _check_tied(file: Mapped, variables: dict[str, Variable]) -> None:
@@ -164,8 +182,10 @@ def _check_tied(file: Mapped, variables: dict[str, Variable]) -> None:
     output, embedding = variables.get(PROJECTION), variables.get(EMBEDDING)
     if output is None or embedding is None or output.start == embedding.start:
         return
-    same = (output.shape, output.dtype) == (embedding.shape, embedding.dtype)
-    if not same or not torch.equal(_read(file, variables, PROJECTION), _read(file, variables, EMBEDDING)):
+    same = (output.shape, output.kind) == (embedding.shape, embedding.kind)
+    if not same or not np.array_equal(
+        _read(file, variables, PROJECTION).values, _read(file, variables, EMBEDDING).values
+    ):
         raise ModelError(
             f"{file.path}: {PROJECTION} differs from {EMBEDDING}, the same matrix was expected; "
             "this model has an output layer of its own, which Whisper has not"
@@ -180,7 +200,7 @@ def _dims(file: Mapped, variables: dict[str, Variable]) -> Dims:
 
     def n_heads(side: str, n_state: int) -> int:
         stored = variables.get(f"{side}/num_heads")
-        return n_state // HEAD_WIDTH if stored is None else int(file.tensor(stored.start, (), stored.dtype))
+        return n_state // HEAD_WIDTH if stored is None else int(file.tensor(stored.start, (), stored.kind))
 
     def n_layers(side: str) -> int:
         return len({m[2] for m in map(BLOCK.fullmatch, variables) if m is not None and m[1] == side})

@@ -41,6 +41,12 @@ class Dims:
         embeddings = (self.n_vocab + self.n_text_ctx) * t
         return encoder + embeddings + self.n_text_layer * (2 * attention + mlp + 3 * norm) + norm
 
+    @property
+    def upper_half(self) -> tuple[tuple[int, int], ...]:
+        """(layer, head) of every head in the decoder's upper half: those that align words where nobody knows better."""
+        layers = range(self.n_text_layer // 2, self.n_text_layer)
+        return tuple((i_layer, i_head) for i_layer in layers for i_head in range(self.n_text_head))
+
 
 def unpack_alignment_heads(dump: str, dims: Dims) -> tuple[tuple[int, int], ...]:
     """(layer, head) pairs from the form in which openai/whisper publishes them: base85 of a gzipped boolean array."""

@@ -19,17 +19,26 @@ from functools import partial
 from math import prod
 from pathlib import Path
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from sottovoce.errors import ModelError
 from sottovoce.model.dims import Dims
-from sottovoce.model.stored import MAX_SIDE, Mapped, Stored, damaged
+from sottovoce.model.stored import (
+    BFLOAT16,
+    BYTES,
+    FLOAT16,
+    FLOAT32,
+    MAX_SIDE,
+    Mapped,
+    Numbers,
+    Stored,
+    damaged,
+)
 
 MAGIC = b"lmgg"  # 0x67676d6c
 BLOCK = 32  # weights that share a scale
 QUANTISATION = 2  # GGML_QNT_VERSION; earlier versions lay blocks out in another way
-PLAIN = {0: torch.float32, 1: torch.float16, 30: torch.bfloat16}  # enum ggml_type
+PLAIN = {0: FLOAT32, 1: FLOAT16, 30: BFLOAT16}  # enum ggml_type
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +71,7 @@ def open_ggml(path: Path) -> Stored:
     """
     file = Mapped(path)
     dims = _header(file)
-    tensors: dict[str, Callable[[], Tensor]] = {}
+    tensors: dict[str, Callable[[], Numbers]] = {}
     while file.offset < file.size:
         name, read = _tensor(file)
         tensors[name] = read
@@ -107,7 +116,7 @@ def _size(file: Mapped, what: str) -> int:
     return size
 
 
-def _tensor(file: Mapped) -> tuple[str, Callable[[], Tensor]]:
+def _tensor(file: Mapped) -> tuple[str, Callable[[], Numbers]]:
     rank, n_name, i_type = (file.take("i", "a tensor's header") for _ in range(3))
     if not 1 <= rank <= 4:
         raise damaged(file.path, f"a tensor has rank {rank}", "1 to 4")
@@ -116,8 +125,8 @@ def _tensor(file: Mapped) -> tuple[str, Callable[[], Tensor]]:
     if name in ("encoder.conv1.bias", "encoder.conv2.bias"):
         shape = (prod(shape),)  # stored as a column
     if i_type in PLAIN:
-        dtype = PLAIN[i_type]
-        return name, partial(file.tensor, file.skip(prod(shape) * dtype.itemsize, name), shape, dtype)
+        kind = PLAIN[i_type]
+        return name, partial(file.numbers, file.skip(prod(shape) * kind.dtype.itemsize, name), shape, kind)
     if i_type not in QUANTISED:
         given = REFUSED.get(i_type, f"number {i_type}")
         known = ", ".join(["f32", "f16", "bf16", *(b.name for b in QUANTISED.values())])
@@ -132,21 +141,22 @@ def _tensor(file: Mapped) -> tuple[str, Callable[[], Tensor]]:
     return name, partial(_dequantise, file, file.skip(n_bytes, name), shape, blocks)
 
 
-def _dequantise(file: Mapped, start: int, shape: tuple[int, ...], blocks: Blocks) -> Tensor:
-    raw = file.tensor(start, (prod(shape) // BLOCK, blocks.n_bytes), torch.uint8)
+def _dequantise(file: Mapped, start: int, shape: tuple[int, ...], blocks: Blocks) -> Numbers:
+    raw = file.tensor(start, (prod(shape) // BLOCK, blocks.n_bytes), BYTES)
     at = 2 + 2 * blocks.has_min
-    scales = raw[:, :at].contiguous().view(torch.float16).float()  # (n, 1 or 2)
+    scales = raw[:, :at].copy().view(np.float16).astype(np.float32)  # (n, 1 or 2)
     if blocks.bits == 8:
-        q = raw[:, at:].contiguous().view(torch.int8).float()
-        return (q * scales[:, :1]).view(shape)
-    nibbles = raw[:, -BLOCK // 2 :]
-    q = torch.cat([nibbles & 15, nibbles >> 4], dim=1)  # (n, BLOCK)
-    if blocks.bits == 5:
-        fifth = raw[:, at : at + 4, None] >> torch.arange(8, dtype=torch.uint8)  # (n, 4, 8)
-        q |= (fifth.view(-1, BLOCK) & 1) << 4
-    weights = q.float()
-    if blocks.has_min:
-        weights = weights * scales[:, :1] + scales[:, 1:]
+        weights = raw[:, at:].view(np.int8).astype(np.float32)
     else:
-        weights = (weights - (1 << blocks.bits - 1)) * scales[:, :1]
-    return weights.view(shape)
+        nibbles = raw[:, -BLOCK // 2 :]
+        q = np.concatenate([nibbles & 15, nibbles >> 4], axis=1)  # (n, BLOCK)
+        if blocks.bits == 5:
+            q |= np.unpackbits(raw[:, at : at + 4], axis=1, bitorder="little") << 4
+        weights = q.astype(np.float32)
+        if not blocks.has_min:
+            weights -= 1 << blocks.bits - 1
+    with np.errstate(invalid="ignore"):  # a scale of a damaged file; whoever reads looks at the result
+        weights *= scales[:, :1]
+        if blocks.has_min:
+            weights += scales[:, 1:]
+    return Numbers(weights.reshape(shape))

@@ -9,14 +9,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
 
 from sottovoce.errors import ModelError
 from sottovoce.model.dims import Dims
-from sottovoce.model.pt import forgetter, lazily, read_torch
-from sottovoce.model.stored import Heads, Mapped, Stored, damaged
+from sottovoce.model.pickled import lazily, read_pickled
+from sottovoce.model.stored import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, Heads, Mapped, Numbers, Stored, damaged
 
 CONFIG, GENERATION = "config.json", "generation_config.json"
 DIMS = {  # Dims: transformers' WhisperConfig
@@ -51,12 +49,7 @@ NAMES = (  # transformers' spelling of a part of a name, and the network's
 )
 OURS = dict(NAMES)
 THEIRS = {ours: theirs for theirs, ours in NAMES}
-DTYPES = {  # as the header of safetensors writes them
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-}
+KINDS = {"F64": FLOAT64, "F32": FLOAT32, "F16": FLOAT16, "BF16": BFLOAT16}  # as the header of safetensors writes them
 TIED = "proj_out.weight"  # the token embedding once more; transformers overwrites it with that
 
 
@@ -82,20 +75,20 @@ def open_transformers(files: tuple[Path, ...]) -> Stored:
     """
     folder = files[0].parent
     dims = read_dims(folder)
-    tensors: dict[str, Callable[[], Tensor]] = {}
-    forgets: list[Callable[[Tensor], None]] = []
+    tensors: dict[str, Callable[[], Numbers]] = {}
+    opened: list[Mapped] = []
     for path in files:
         if path.suffix == ".safetensors":
             file, found = _safetensors(path)
-            forgets.append(file.forget)
         else:
-            found = lazily(path, read_torch(path))
-            forgets.append(forgetter(path))
+            content, file = read_pickled(path)
+            found = lazily(path, content)
+        opened.append(file)
         tensors.update(found)
 
-    def forget(tensor: Tensor) -> None:
-        for one in forgets:
-            one(tensor)
+    def forget() -> None:
+        for file in opened:
+            file.forget()
 
     named = {ours(name): read for name, read in tensors.items() if name != TIED}
     return Stored("Hugging Face", dims, named, _heads(folder / GENERATION), forget)
@@ -131,26 +124,26 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _safetensors(path: Path) -> tuple[Mapped, dict[str, Callable[[], Tensor]]]:
+def _safetensors(path: Path) -> tuple[Mapped, dict[str, Callable[[], Numbers]]]:
     """The file, and a reader of each of its tensors.
 
     Layout (little-endian): u64 length of the header, the header as JSON, tensors at offsets that count from its end.
     """
     try:
-        with safe_open(path, framework="pt"):  # only to check the header against the file
+        with safe_open(path, framework="np"):  # only to check the header against the file
             pass
     except (SafetensorError, OSError) as e:
         raise damaged(path, f"safetensors cannot read it ({e})", "a complete file") from e
     file = Mapped(path)
     header = json.loads(file.text(file.take("Q", "the header's length"), "the header"))
-    tensors: dict[str, Callable[[], Tensor]] = {}
+    tensors: dict[str, Callable[[], Numbers]] = {}
     for name, told in header.items():
         if name == "__metadata__":
             continue
-        if told["dtype"] not in DTYPES:
-            raise damaged(path, f"{name} is of type {told['dtype']}", f"one of {', '.join(DTYPES)}")
+        if told["dtype"] not in KINDS:
+            raise damaged(path, f"{name} is of type {told['dtype']}", f"one of {', '.join(KINDS)}")
         start = file.offset + told["data_offsets"][0]
-        tensors[name] = partial(file.tensor, start, tuple(told["shape"]), DTYPES[told["dtype"]])
+        tensors[name] = partial(file.numbers, start, tuple(told["shape"]), KINDS[told["dtype"]])
     return file, tensors
 
 

@@ -166,7 +166,4 @@ class Whisper(nn.Module):
         self.dims = dims
         self.encoder = Encoder(dims)
         self.decoder = Decoder(dims)
-        half = dims.n_text_layer // 2
-        self.alignment_heads: tuple[tuple[int, int], ...] = tuple(
-            (i_layer, i_head) for i_layer in range(half, dims.n_text_layer) for i_head in range(dims.n_text_head)
-        )
+        self.alignment_heads = dims.upper_half
