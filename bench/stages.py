@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from bench.rates import fastest, wait
 
-from sottovoce.audio import mel
+from sottovoce.audio import mel, mel_torch
 from sottovoce.config import Config
 from sottovoce.engine.fused import Fused
 from sottovoce.engine.rules import Vocabulary
@@ -119,7 +119,7 @@ def measure(given: Bed, n_steps: int) -> Measured:
     some = given.sequences(given.n_windows)
     sounds = [s.window.sound for s in some]
     n_mels = runner.model.dims.n_mels
-    heard = fastest(lambda: mel.batch(sounds, n_mels, device), device)
+    heard = fastest(lambda: mel_torch.batch(sounds, n_mels, device), device)
     features = fastest(lambda: runner.features(sounds), device)
     encoded = fastest(lambda: runner.encode(some), device)
     rows = given.sequences(given.n_rows)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from sottovoce import threads
-from sottovoce.audio import mel
+from sottovoce.audio import mel_torch
 from sottovoce.engine import fused, kernels, native
 from sottovoce.engine.choices import DeviceChooser
 from sottovoce.engine.cuda import CudaNetwork
@@ -88,7 +88,7 @@ class Runner:
         given = [s.features for s in sounds]
         if all(f is not None for f in given):
             return torch.stack([torch.from_numpy(f) for f in given if f is not None]).to(self.device, self.dtype)
-        return self.network.features(mel.batch(sounds, self.model.dims.n_mels, self.device))
+        return self.network.features(mel_torch.batch(sounds, self.model.dims.n_mels, self.device))
 
     def encode(self, sequences: Seq[Sequence]) -> None:
         """Put the sound of each sequence into its slot."""
