@@ -22,13 +22,16 @@ from sottovoce.audio import mel
 from sottovoce.engine import fused, memory
 from sottovoce.engine.choices import RowState
 from sottovoce.engine.cuda import CudaNetwork
-from sottovoce.engine.device import DTYPES, choose
+from sottovoce.engine.device import choose
 from sottovoce.engine.engine import Engine
 from sottovoce.engine.fused import Fused
 from sottovoce.engine.indirect import Kept
 from sottovoce.engine.rules import RuleBook
+from sottovoce.engine.runner import Runner
 from sottovoce.engine.stream import PlainStream
+from sottovoce.engine.torch_runner import TorchRunner
 from sottovoce.model.dims import Dims
+from sottovoce.model.modules import DTYPES
 from sottovoce.types import Decode, Lane, Rules, Search, Sound, Window
 
 TITLE = "GPU"
@@ -62,7 +65,7 @@ class Pair:
 def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     choice = choose(args.device, args.compute)
-    device, dtype = choice.device, DTYPES[choice.compute]
+    device, dtype = torch.device(choice.device), DTYPES[choice.dtype]
     parts = (PlainStream(device), fused.PLAIN) if args.ahead else None
     rate = rates.matrix_rate(device, dtype)
     for model in args.models.split(","):
@@ -83,16 +86,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         given = stages.bed(
             model, dtype, str(device), args.encode_windows, 0, args.encode_windows, False, args.kv, parts
         )
-        dims, measured = given.runner.model.dims, stages.measure(given, min(args.tokens, 20))
+        dims, measured = given.runner.dims, stages.measure(given, min(args.tokens, 20))
         work = sum(p.operations for p in costs.encoder(dims, args.encode_windows, dtype.itemsize))
         run |= {
             "dims": asdict(dims), "tokens": args.tokens, "flops": rate, "graphs": not args.no_graphs, "rates": found,
             "encode_windows": args.encode_windows, "encoder_s": measured.encoder, "encoder_operations": work,
-            "kernels": [asdict(p) for p in pairs(given.runner.fused, dims, device, dtype, args.kv, args.kernel_rows)],
+            "kernels": [
+                asdict(p)
+                for p in pairs(of_device(given.runner), dims, device, dtype, args.kv, args.kernel_rows)
+            ],
         }  # fmt: skip
         report.keep(args.out, run, section, TITLE)
         print(section(run))
     return 0
+
+
+def of_device(runner: Runner) -> Fused:
+    return runner.fused if isinstance(runner, TorchRunner) else fused.PLAIN
 
 
 def parser() -> argparse.ArgumentParser:
@@ -121,7 +131,7 @@ def throughput(given: stages.Bed, n_rounds: int, n_tokens: int) -> Rate:
     noise = [draw.normal(0, 0.05, mel.N_SAMPLES + mel.MARGIN).astype(np.float32) for _ in range(N_SOUNDS)]
     rules = Rules(suppress=(given.tokenizer.eot,), timestamps=False)
     ask = Decode(given.prompt, search=Search(max_tokens=n_tokens), rules=rules)
-    device, n = given.runner.device, 0
+    device, n = given.device, 0
     seconds = 0.0
     for n_windows in (given.n_rows, given.n_rows * n_rounds):  # the first time sizes are recorded, kernels compiled
         if device.type == "cuda":

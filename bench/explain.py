@@ -13,7 +13,7 @@ from bench.findings import Cause
 from bench.peer import Peer
 
 from sottovoce.api import Request, Whisper
-from sottovoce.audio import mel
+from sottovoce.audio import mel_torch
 from sottovoce.engine.cache import Pools, PrefillPass
 from sottovoce.flow.drive import drive
 from sottovoce.model import modules
@@ -89,7 +89,7 @@ class Explainer:
         if ours_prompt != prompt:
             at = first_split(ours_prompt, prompt)
             return Explanation(Cause.FLOW, f"step {i}: the prompts differ from token {at} on")
-        our_mel = mel.batch([window.sound], self.whisper.dims.n_mels, "cpu")[0].numpy()
+        our_mel = mel_torch.batch([window.sound], self.whisper.dims.n_mels, "cpu")[0].numpy()
         d_mel = float(np.abs(our_mel - their_mel).max())
         if d_mel > MEL_CLOSE:
             at = int(np.abs(our_mel - their_mel).max(axis=0).argmax())

@@ -25,7 +25,7 @@ def write(model: Whisper, path: Path) -> None:
     d = model.dims
     tokenizer = Tokenizer(d.n_vocab)
     words = [tokenizer.encoding.decode_single_token_bytes(i) for i in range(tokenizer.eot)]
-    filters = mel.filters(d.n_mels, torch.device("cpu"))  # (M, bins)
+    filters = torch.from_numpy(mel.filters(d.n_mels).copy())  # (M, bins)
     sizes = (d.n_vocab, d.n_audio_ctx, d.n_audio_state, d.n_audio_head, d.n_audio_layer)
     sizes += (d.n_text_ctx, d.n_text_state, d.n_text_head, d.n_text_layer, d.n_mels, F16)
     part = path.with_suffix(".part")

@@ -19,8 +19,9 @@ from bench import busy, costs, plot, rates, report, stages
 from bench.costs import Part
 from bench.rounds import MAX_OTHERS_CPUS
 
-from sottovoce.engine.device import DTYPES, choose
+from sottovoce.engine.device import choose
 from sottovoce.model.dims import Dims
+from sottovoce.model.modules import DTYPES
 from sottovoce.threads import n_threads
 
 TITLE = "Roofline"
@@ -30,14 +31,14 @@ WINDOW_S = 30.0
 def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     choice = choose(args.device, args.compute)
-    dtype, device = DTYPES[choice.compute], choice.device
+    dtype, device = DTYPES[choice.dtype], torch.device(choice.device)
     threads = args.threads or n_threads()
     name = args.name or f"{args.model}, {choice.compute}, {device}, {threads} threads, {args.rows} rows"
     run = report.begun("roofline", name, args, argv, versions={"torch": torch.__version__})
     before = busy.now(os.getpid())
     torch.set_num_threads(threads)
     given = stages.bed(args.model, dtype, str(device), args.rows, threads, args.windows, not args.random)
-    dims = given.runner.model.dims
+    dims = given.runner.dims
     size = dtype.itemsize
     near = sum(p.n_bytes for p in costs.decode(dims, args.rows, size, args.tokens // 2))
     run |= {

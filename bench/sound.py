@@ -98,7 +98,7 @@ def mel_difference(samples: np.ndarray, peer: Peer) -> float:
     for start in range(0, n_frames, mel.N_FRAMES):
         size = min(mel.N_FRAMES, n_frames - start)
         sound = Sound(mel.cut(samples, start, size), peak=peak, n_frames=size)
-        ours = mel.batch([sound], N_MELS, "cpu")[0, :, :size].numpy()
+        ours = mel.batch([sound], N_MELS)[0, :, :size]
         worst = max(worst, float(np.abs(ours - theirs[:, start : start + size]).max()))
     return worst
 

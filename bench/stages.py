@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from statistics import median
 from typing import TypeVar
 
@@ -12,12 +13,16 @@ import numpy as np
 import torch
 from bench.rates import fastest, wait
 
-from sottovoce.audio import mel
+from sottovoce.audio import mel, mel_torch
 from sottovoce.config import Config
+from sottovoce.engine import native
 from sottovoce.engine.fused import Fused
+from sottovoce.engine.kernel_runner import KernelRunner
 from sottovoce.engine.runner import Runner
 from sottovoce.engine.sequence import Sequence
 from sottovoce.engine.stream import Stream
+from sottovoce.engine.torch_runner import TorchRunner
+from sottovoce.engine.vocabulary import Vocabulary
 from sottovoce.model import catalogue, hub, modules
 from sottovoce.model.dims import Dims
 from sottovoce.model.whisper import Whisper
@@ -55,6 +60,10 @@ class Bed:
     n_rows: int
 
     @property
+    def device(self) -> torch.device:
+        return self.runner.device if isinstance(self.runner, TorchRunner) else torch.device("cpu")
+
+    @property
     def prompt(self) -> tuple[int, ...]:
         """A prompt of n ids, as long as one without previous text is."""
         t = self.tokenizer
@@ -87,7 +96,7 @@ def bed(
 ) -> Bed:
     """known: with the checkpoint's weights; else with random ones of its dimensions, which need no file.
 
-    parts: as Runner takes them.
+    parts: as TorchRunner takes them.
     """
     if known:
         files = hub.fetch(model, Config())
@@ -102,7 +111,13 @@ def bed(
         network = Whisper(card.dims).to(torch.device(device), dtype)
         torch.nn.init.normal_(network.decoder.positional_embedding, std=0.02)
     t, vocabulary = Tokenizer(network.dims.n_vocab), vocabulary_of(network.dims)
-    runner = Runner(network.eval().requires_grad_(False), vocabulary, n_rows, n_threads, kv, parts=parts)
+    network.eval().requires_grad_(False)
+    runner: Runner
+    if parts is None and native.fits(network.dims, device, str(dtype).removeprefix("torch.")):
+        read, heads = modules.numbers_of(network), network.alignment_heads
+        runner = KernelRunner(network.dims, read, heads, vocabulary, n_rows, n_threads, kv)
+    else:
+        runner = TorchRunner(network, vocabulary, n_rows, n_threads, kv, parts)
     runner.begin()
     return Bed(runner, t, n_windows, n_rows)
 
@@ -114,11 +129,10 @@ def vocabulary_of(dims: Dims) -> Vocabulary:
 
 def measure(given: Bed, n_steps: int) -> Measured:
     """Times of every stage. n_steps: tokens decoded for each row."""
-    runner, device = given.runner, given.runner.device
+    runner, device = given.runner, given.device
     some = given.sequences(given.n_windows)
     sounds = [s.window.sound for s in some]
-    n_mels = runner.model.dims.n_mels
-    heard = fastest(lambda: mel.batch(sounds, n_mels, device), device)
+    heard = fastest(partial(_heard, runner, sounds), device)
     features = fastest(lambda: runner.features(sounds), device)
     encoded = fastest(lambda: runner.encode(some), device)
     rows = given.sequences(given.n_rows)
@@ -126,23 +140,31 @@ def measure(given: Bed, n_steps: int) -> Measured:
         for i in range(0, given.n_rows, given.n_windows):
             runner.encode(rows[i : i + given.n_windows])
     prefilled = fastest(lambda: runner.prefill(rows), device)
-    decoded, sampled, position = _steps(runner, rows, n_steps)
-    decoded_one, _, _ = _steps(runner, given.sequences(1), n_steps)
+    decoded, sampled, position = _steps(runner, rows, n_steps, device)
+    decoded_one, _, _ = _steps(runner, given.sequences(1), n_steps, device)
     return Measured(
         heard, features - heard, encoded - features, prefilled, decoded, sampled, decoded_one, position
     )  # fmt: skip
 
 
-def _steps(runner: Runner, rows: list[Sequence], n_steps: int) -> tuple[float, float, float]:
+def _heard(runner: Runner, sounds: list[Sound]) -> object:
+    """Their log-mel, as the runner computes it."""
+    n_mels = runner.dims.n_mels
+    return (
+        mel_torch.batch(sounds, n_mels, runner.device) if isinstance(runner, TorchRunner) else mel.batch(sounds, n_mels)
+    )
+
+
+def _steps(runner: Runner, rows: list[Sequence], n_steps: int, device: torch.device) -> tuple[float, float, float]:
     """Median seconds of decode and of sample, and the mean position."""
     decoded, sampled, positions = [], [], []
     with torch.inference_mode():
         runner.sample(rows, runner.prefill(rows))
         for i in range(max(n_steps, FIRST_STEPS + 2)):
             positions.append(rows[0].position)
-            seconds, logits = _timed(lambda: runner.decode(rows), runner.device)
+            seconds, logits = _timed(lambda: runner.decode(rows), device)
             decoded.append(seconds)
-            seconds, _ = _timed(lambda logits=logits: runner.sample(rows, logits), runner.device)  # type: ignore[misc]
+            seconds, _ = _timed(lambda logits=logits: runner.sample(rows, logits), device)  # type: ignore[misc]
             sampled.append(seconds)
             if i == FIRST_STEPS:
                 decoded.clear()

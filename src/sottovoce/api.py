@@ -19,7 +19,6 @@ from sottovoce.audio import decode
 from sottovoce.audio.source import Source, is_at_hand
 from sottovoce.config import Config
 from sottovoce.engine.device import Choice
-from sottovoce.engine.engine import Engine
 from sottovoce.errors import AudioError, EngineError, OptionError
 from sottovoce.flow import longform, parallel
 from sottovoce.flow.drive import Done, adrive, drive, drive_all
@@ -120,9 +119,7 @@ class Whisper:
 
         Raises EngineError where kernels compute, which have no modules.
         """
-        engine = self._permit.engines[0]
-        assert isinstance(engine, Engine)
-        network: Network | None = getattr(engine.runner, "model", None)
+        network: Network | None = getattr(self._permit.engines[0], "network", None)
         if network is None:
             raise EngineError('compiled kernels compute this model; pass compute="float32" for its modules')
         return network

@@ -23,7 +23,7 @@ from sottovoce.engine.vocabulary import Vocabulary
 from sottovoce.errors import EngineError
 from sottovoce.flow import longform
 from sottovoce.flow.drive import drive
-from sottovoce.model import hub, modules, weights
+from sottovoce.model import hub, weights
 from sottovoce.model.dims import Dims
 from sottovoce.text import known
 from sottovoce.text.tokenizer import Tokenizer
@@ -77,10 +77,7 @@ class Found:
         t = self.tokenizer
         vocabulary = Vocabulary(self.dims.n_vocab, t.eot, t.timestamp_begin, t.no_timestamps, t.no_speech)
         try:
-            with one_thread():  # only the engine's own thread has a pool of workers
-                network = modules.load(self.files.path, device=device, dtype=self.choice.dtype, alignment_heads=heads)
-                n, bits = config.threads or n_threads(), self.choice.weight_bits
-                runner = Runner(network, vocabulary, self.rows, n, config.kv, bits)
+            runner = self._runner(device, vocabulary)
             memory.give_back()  # what weights were read and packed through
         except Exception as e:
             if not memory.is_out_of_memory(e):
@@ -98,13 +95,16 @@ class Found:
         n = config.threads or n_threads()
         if native.fits(self.dims, device, choice.dtype):
             given = weights.open_weights(self.files.path, alignment_heads=heads)
-            bits = choice.weight_bits
-            return KernelRunner(self.dims, given.tensor, given.heads, vocabulary, self.rows, n, config.kv, bits)
+            bits = config.kv, choice.weight_bits
+            runner = KernelRunner(self.dims, given.read, given.alignment_heads, vocabulary, self.rows, n, *bits)
+            given.forget()
+            return runner
         from sottovoce.engine.torch_runner import TorchRunner
         from sottovoce.model import modules
 
         with one_thread():  # only the engine's own thread has a pool of workers
-            network = modules.load(self.files.path, device=device, dtype=choice.dtype, alignment_heads=heads)
+            dtype = modules.DTYPES[choice.dtype]
+            network = modules.load(self.files.path, device=device, dtype=dtype, alignment_heads=heads)
             return TorchRunner(network, vocabulary, self.rows, n, config.kv)
 
     def prove(self, submit: Submit) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from sottovoce.audio import mel
+from sottovoce.audio import mel_torch
 from sottovoce.config import Config
 from sottovoce.model import export, hub, modules
 from sottovoce.text.tokenizer import Tokenizer
@@ -36,7 +36,7 @@ def test_published_weights_know_english(name: str, form: str) -> None:
     tokenizer = Tokenizer(model.dims.n_vocab, language="en" if model.dims.is_multilingual else None)
     text = tokenizer.encode(TEXT)
     prompt = list(tokenizer.sot_sequence_including_notimestamps)
-    silence = mel.log_mel(torch.zeros(480_000).numpy(), model.dims.n_mels)[None, :, :3000]
+    silence = mel_torch.log_mel(torch.zeros(480_000).numpy(), model.dims.n_mels)[None, :, :3000]
     with torch.inference_mode():
         features = model.encoder(silence)
         scores = []

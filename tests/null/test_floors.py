@@ -37,28 +37,23 @@ LOOKS_AT = {  # room: the rooms below it that it may look at; into itself it alw
 SPEAKS = {
     "numpy": {"audio", "engine", "flow", "model", "api", "compat", "cli", "types"},
     "torch": {
-        *("threads", "audio.mel", "compat", "model.export", "model.modules", "model.whisper"),
+        *("audio.mel_torch", "compat", "model.export", "model.modules", "model.whisper"),
         *(
             f"engine.{name}"
             for name in (
+                "accelerators",
                 "align",
                 "cache",
                 "choices",
                 "cuda",
-                "device",
                 "eight_bits",
-                "engine",
                 "fused",
                 "indirect",
-                "kernels",
                 "late",
-                "native",
                 "plain",
-                "memory",
                 "rules",
-                "runner",
-                "sampler",
                 "stream",
+                "torch_runner",
                 "triton_align",
                 "triton_attention",
                 "triton_choose",
@@ -90,6 +85,7 @@ SPEAKS = {
 }
 BROUGHT_BY = {"tqdm": "huggingface_hub"}
 EXTRAS = {"whisper_normalizer": "normalizers", "triton": "dev"}  # optional, under the extra that brings it
+MELS = {"audio", "audio.mel", "audio.mel_torch"}  # what the engine knows of sound
 NO_NAMES = {"utils", "util", "common", "core", "helpers", "helper", "misc", "shared"}
 
 
@@ -156,7 +152,7 @@ def breaches(path: Path, source: str) -> Iterator[str]:
         elif room_of(target) != room:
             if room_of(target) not in LOOKS_AT[room]:
                 yield f"{where}: {room} does not look at {room_of(target)}"
-            elif room == "engine" and room_of(target) == "audio" and target not in ("audio", "audio.mel"):
+            elif room == "engine" and room_of(target) == "audio" and target not in MELS:
                 yield f"{where}: of audio, the engine knows the mel only"
 
 

@@ -167,9 +167,9 @@ def export(name: str, target: Path, to: str, precision: str, **given: Any) -> No
     with screen.fetching(name) as on_progress:
         files = hub.fetch(name, config, on_progress)
     heads = files.card.alignment_heads if files.card else None
-    network = modules.load(files.path, dtype=DTYPES[precision], alignment_heads=heads)
+    network = modules.load(files.path, dtype=modules.DTYPES[precision], alignment_heads=heads)
     if to == "pt":
-        exports.export_pt(network, target, network.decoder.token_embedding.weight.dtype)
+        exports.export_pt(network, target, modules.DTYPES[precision])
     else:
         tokenizer = Tokenizer(network.dims.n_vocab)
         exports.export_safetensors(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from typing import TYPE_CHECKING
 
 from sottovoce.engine import admission
 from sottovoce.engine.memory import is_out_of_memory
@@ -20,6 +21,9 @@ from sottovoce.engine.sequence import Outcome, Sequence, Status
 from sottovoce.engine.slots import SPARE_SLOTS, Rows, Slots
 from sottovoce.errors import EngineError
 from sottovoce.types import Align, Answer, Decode, Detect, Encode, Lane, Window
+
+if TYPE_CHECKING:
+    from sottovoce.model.whisper import Whisper
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +42,11 @@ class Engine:
     @property
     def idle(self) -> bool:
         return self.scheduler.idle
+
+    @property
+    def network(self) -> Whisper | None:
+        """Modules, where torch computes."""
+        return getattr(self.runner, "model", None)
 
     def begin(self) -> None:
         """Called once, on the thread that will step."""

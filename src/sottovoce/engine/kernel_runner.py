@@ -60,7 +60,7 @@ class KernelRunner(Runner):
         given = [s.features for s in sounds]
         if all(f is not None for f in given):
             return to_bfloat16(np.stack([f for f in given if f is not None]))
-        encoded: np.ndarray = self.network.features(mel.batch(sounds, self.dims.n_mels, "cpu").numpy())
+        encoded: np.ndarray = self.network.features(mel.batch(sounds, self.dims.n_mels))
         return encoded
 
     def encoded(self, sequence: Sequence) -> Encoded:

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor
 
-from sottovoce.audio import mel
+from sottovoce.audio import mel_torch
 from sottovoce.engine import fused
 from sottovoce.engine.choices import DeviceChooser
 from sottovoce.engine.cuda import CudaNetwork
@@ -84,7 +84,7 @@ class TorchRunner(Runner):
         given = [s.features for s in sounds]
         if all(f is not None for f in given):
             return torch.stack([torch.from_numpy(f) for f in given if f is not None]).to(self.device, self.dtype)
-        encoded: Tensor = self.network.features(mel.batch(sounds, self.dims.n_mels, self.device))
+        encoded: Tensor = self.network.features(mel_torch.batch(sounds, self.dims.n_mels, self.device))
         return encoded
 
     def encoded(self, sequence: Sequence) -> Encoded:

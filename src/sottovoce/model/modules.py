@@ -16,6 +16,7 @@ from sottovoce.model.stored import Numbers, damaged
 from sottovoce.model.weights import POSITIONS, Checkpoint, open_weights
 from sottovoce.model.whisper import Whisper, sinusoids
 
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 PIECE = 1 << 20  # numbers that are looked at together
 
 
@@ -84,3 +85,16 @@ def _tensor(numbers: Numbers) -> Tensor:
 def _is_finite(tensor: Tensor) -> bool:
     # piece by piece: low precision is copied to float32 for it
     return all(piece.sum(dtype=torch.float32).isfinite() for piece in torch.split(tensor.flatten(), PIECE))
+
+
+def numbers_of(model: Whisper) -> Callable[[str], Numbers]:
+    """A network's tensors by their names, as a checkpoint gives them."""
+    tensors: dict[str, Tensor] = model.state_dict()
+
+    def read(name: str) -> Numbers:
+        tensor = tensors[name].detach().cpu()
+        if tensor.dtype == torch.bfloat16:
+            return Numbers(tensor.view(torch.int16).numpy().view(np.uint16), bfloat16=True)
+        return Numbers(tensor.numpy())
+
+    return read

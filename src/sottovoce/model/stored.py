@@ -84,23 +84,6 @@ class Numbers:
 
 
 @dataclass(frozen=True, slots=True)
-class Numbers:
-    """A tensor of a checkpoint. values: floating; or, if bfloat16, uint16 that are the upper halves of float32."""
-
-    values: np.ndarray
-    bfloat16: bool = False
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.values.shape
-
-    def float32(self) -> np.ndarray:
-        if self.bfloat16:
-            return (self.values.astype(np.uint32) << 16).view(np.float32)
-        return self.values.astype(np.float32, copy=False)
-
-
-@dataclass(frozen=True, slots=True)
 class Stored:
     """A checkpoint that is open but not yet read.
 

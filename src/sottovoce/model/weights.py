@@ -201,16 +201,3 @@ def _check_names(path: Path, stored: Stored, names: list[str], what: str) -> Non
             f"{stored.dims.n_audio_layer} + {stored.dims.n_text_layer} layers were expected. The file is incomplete or "
             "of another architecture: run `sottovoce models verify NAME`"
         )
-
-
-class _Temp:
-    def __init__(self, path, alignment_heads):
-        from sottovoce.model import modules
-
-        self.m = load(path, dtype=torch.float32, alignment_heads=alignment_heads)
-        self.heads = self.m.alignment_heads
-        self.tensor = modules.numbers_of(self.m)
-
-
-def open_weights(path, alignment_heads=None):
-    return _Temp(path, alignment_heads)

@@ -110,7 +110,7 @@ class Decoder:
             if n_frames >= n_windows * mel.N_FRAMES:
                 break
             for sound in self._windows(samples, 0, len(samples) // mel.HOP):
-                parts.append(mel.batch([sound], n_mels, "cpu")[0, :, : sound.n_frames].numpy())
+                parts.append(mel.batch([sound], n_mels)[0, :, : sound.n_frames])
                 n_frames += sound.n_frames
         parts.append(np.full((n_mels, 1), EMPTY_FRAME, np.float32))
         yield from feature_sounds(np.concatenate(parts, axis=1), n_windows)

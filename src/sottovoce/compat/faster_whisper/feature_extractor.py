@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 
 from sottovoce.audio import mel
 from sottovoce.errors import OptionError
@@ -35,7 +34,7 @@ class FeatureExtractor:
         self.nb_max_frames = self.n_samples // hop_length
         self.time_per_frame = hop_length / sampling_rate
         self.sampling_rate = sampling_rate
-        self.mel_filters = mel.filters(feature_size, torch.device("cpu")).numpy()
+        self.mel_filters = mel.filters(feature_size).copy()
 
     def __call__(self, waveform: np.ndarray, padding: int = 160, chunk_length: int | None = None) -> np.ndarray:
         """(..., feature_size, (N + padding) // 160) float32 of (..., N) samples; padding: zeros to append.
@@ -48,5 +47,4 @@ class FeatureExtractor:
         n_frames = (waveform.shape[-1] + padding) // self.hop_length
         more = max(0, mel.N_FFT // 2 + 1 - waveform.shape[-1] - padding)  # too short to mirror its start
         features = mel.log_mel(waveform.astype(np.float32), len(self.mel_filters), padding + more)
-        found: np.ndarray = features[..., :n_frames].numpy()
-        return found
+        return features[..., :n_frames]

@@ -11,7 +11,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from sottovoce.audio import decode, mel
+from sottovoce.audio import decode, mel, mel_torch
 from sottovoce.audio.channels import load_channels
 from sottovoce.audio.mel import N_FFT, N_FRAMES, N_SAMPLES
 from sottovoce.errors import AudioError, OptionError
@@ -64,13 +64,15 @@ def load_audio(file: str | os.PathLike[str], sr: int = SAMPLE_RATE) -> np.ndarra
 
 def pad_or_trim(array: Samples, length: int = N_SAMPLES, *, axis: int = -1) -> Samples:
     """The array with exactly `length` entries along an axis: cut, or followed by zeros."""
+    if isinstance(array, torch.Tensor):
+        return mel_torch.pad_or_trim(array, length, axis=axis)
     return mel.pad_or_trim(array, length, axis=axis)
 
 
 def mel_filters(device: str | torch.device, n_mels: int) -> torch.Tensor:
     """(n_mels, 201) float32: the mel filterbank."""
     _check_bins(n_mels)
-    return mel.filters(n_mels, torch.device(device))
+    return mel_torch.filters(n_mels, torch.device(device))
 
 
 def log_mel_spectrogram(
@@ -88,7 +90,7 @@ def log_mel_spectrogram(
     samples = load_audio(audio) if isinstance(audio, str | os.PathLike) else audio
     check_kind(samples)
     try:
-        return mel.log_mel(samples, n_mels, padding, device)
+        return mel_torch.log_mel(samples, n_mels, padding, device)
     except AudioError as e:
         raise LoadError(str(e)) from e
 
