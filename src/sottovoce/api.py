@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 import numpy as np
 
@@ -119,10 +119,9 @@ class Whisper:
 
         Raises EngineError where kernels compute, which have no modules.
         """
-        network: Network | None = getattr(self._permit.engines[0], "network", None)
-        if network is None:
+        if (network := getattr(self._permit.engines[0], "network", None)) is None:
             raise EngineError('compiled kernels compute this model; pass compute="float32" for its modules')
-        return network
+        return cast("Network", network)
 
     def close(self) -> None:
         """Stop the engine and give the memory back. What still waits is answered with an EngineError. Idempotent.
