@@ -106,7 +106,7 @@ class Tokenizer:
 
     def encode(self, text: str) -> list[int]:
         """The ids of a text. What looks like a special token is taken as the characters it is written with."""
-        return self.encoding.encode(text, disallowed_special=())
+        return self.encoding.encode_ordinary(text)
 
     def decode(self, tokens: Sequence[int]) -> str:
         """The text of ids, without timestamps. Bytes that are no UTF-8 become U+FFFD."""
@@ -224,7 +224,7 @@ def _encoding(n_vocab: int) -> tiktoken.Encoding:
 
 @cache
 def _non_speech_tokens(n_vocab: int) -> tuple[int, ...]:
-    encode = _encoding(n_vocab).encode
+    encode = _encoding(n_vocab).encode_ordinary  # `encode` looks for special tokens, and takes 0.1 s to get ready
     ids = {encode(" -")[0], encode(" '")[0]}  # between words they may stand, not at the beginning of one
     for mark in [*_MARKS, *_MARK_GROUPS, *_NOTES]:
         for tokens in (encode(mark), encode(" " + mark)):
