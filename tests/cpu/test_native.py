@@ -141,3 +141,23 @@ def test_every_instruction_set_gives_the_same(name: str) -> None:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__, "-k", "not instruction"]
     ran = subprocess.run(command, env=env, capture_output=True, text=True)
     assert ran.returncode == 0 and "skipped" not in ran.stdout, ran.stdout[-3000:]
+
+
+def test_rows_continue_one_another_step_after_step(
+    twins: tuple[native.NativeNetwork, PlainNetwork],
+) -> None:
+    """As beams do: every step each row goes on with what some row held, and then the rows serve another text."""
+    draw = np.random.default_rng(0)
+    rows = [7, 2, 9, 4, 3]
+    for n_prompt in (6, 2):
+        prompt = draw.integers(0, DIMS.n_vocab, n_prompt).tolist()
+        for network in twins:
+            network.read([prompt], [rows[0]], [1], [(n_prompt - 1,)])
+            network.copy_rows_(rows[1:], [rows[0]] * 4, n_prompt)
+        for step in range(12):
+            tokens = draw.integers(0, DIMS.n_vocab, len(rows)).tolist()
+            ours, theirs = (n.step(tokens, rows, [n_prompt + step] * 5, [(1, 5)]) for n in twins)
+            assert close(ours, theirs)
+            sources = draw.choice(rows, len(rows)).tolist()
+            for network in twins:
+                network.copy_rows_(rows, sources, n_prompt + step + 1)

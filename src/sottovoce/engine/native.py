@@ -3,7 +3,8 @@
 A line is one token of one row. Arrays are numpy's. Weights, keys and values are bfloat16, which numpy keeps as uint16,
 or in 8 bits with scales where that is asked for; the residual stream and logits float32.
 
-    self: per layer (n_rows + 1, H, n_text_ctx, 64) keys and values; the last row is for texts that are only read
+    self: per layer (n_rows + 1, H, n_text_ctx, 64) keys and values; the last row is for texts that are only read.
+        What a row continues lies in the row that it continues (sources)
     cross: per layer and slot the keys and values of a sound, packed (cpp/decoder.cpp)
 """
 
@@ -173,7 +174,9 @@ class NativeDecoder:
         n_hear = n_threads * BLOCK * (GROUP * 4 + dims.n_text_state * 2)  # cpp/encoder.cpp:sv_hear
         n_decode = int(found.sv_decoder_scratch(ctypes.byref(self._structure), n_threads))
         self._scratch = room((max(n_hear, n_decode),), np.uint8)
-        self._pass = kernels.Pass(n_threads=n_threads, scratch=self._scratch.ctypes.data)
+        self._sources = np.zeros((n_rows + 1, dims.n_text_ctx), np.int32)
+        places = {"scratch": self._scratch.ctypes.data, "sources": self._sources.ctypes.data}
+        self._pass = kernels.Pass(n_threads=n_threads, **places)
 
     # --- sounds and rows --------------------------------------------------------------------------------------------
 
@@ -188,12 +191,11 @@ class NativeDecoder:
             self.library.sv_hear(*sizes, given, w, b, to, *kept, self.n_threads, scratch)
 
     def copy_rows_(self, targets: Seq[int], sources: Seq[int], length: int) -> None:
-        moved = [(t, s) for t, s in zip(targets, sources, strict=True) if t != s]
-        if not moved:
-            return
-        to, of = ([pair[i] for pair in moved] for i in range(2))
-        for pool in (*self.self_k, *self.self_v):
-            pool[to, :, :length] = pool[of, :, :length]
+        """The numbers stay where they are: a target knows in which row they lie.
+
+        So a source must not begin another text while a target goes on: rows of one sequence end together.
+        """
+        self._sources[list(targets), :length] = self._sources[list(sources), :length]
 
     # --- passes -----------------------------------------------------------------------------------------------------
 

@@ -22,7 +22,10 @@ class Network(Protocol):
         ...
 
     def copy_rows_(self, targets: Seq[int], sources: Seq[int], length: int) -> None:
-        """Row targets[i] continues what row sources[i] held, up to `length` positions."""
+        """Row targets[i] continues what row sources[i] held, up to `length` positions.
+
+        They are rows of one sequence: none begins another text before all are done.
+        """
         ...
 
     def read(self, texts: Seq[Seq[int]], rows: Seq[int], slots: Seq[int], wanted: Seq[Seq[int]]) -> Array:

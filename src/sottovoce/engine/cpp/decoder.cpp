@@ -1,7 +1,7 @@
 // The text decoder, one pass over a few lines: a line is one token of one row. All layers in one call, on the caller's
 // OpenMP threads. Knows no request.
 //
-//     self_k, self_v    (rows, H, T, 64) as torch holds them
+//     self_k, self_v    (rows, H, T, 64); what a row heard at a position may lie in another one (sources)
 //     cross_k           (slots, H, keys packed as the columns of a matrix: 64 x S, S padded to 64)
 //     cross_v           (slots, H, values packed as the lines of a matrix: S x 64, S padded to 32)
 //
@@ -52,6 +52,7 @@ struct Decoder {
 struct Pass {
     int32_t n_lines, n_groups, n_wanted, n_heads;
     const int32_t *tokens, *positions, *rows;                // (n_lines); row -1: a line that is kept nowhere
+    int32_t* sources;                                        // (rows, T) in which row a position of each row lies
     const int32_t *group_slot, *group_line, *group_n_lines;  // (n_groups)
     const int32_t* wanted;                                   // (n_wanted) lines whose logits are asked for
     float* logits;                                           // (n_wanted, V)
@@ -96,13 +97,13 @@ static void attend_self(const Decoder& d, const DecoderLayer& l, const Pass& p, 
     bf16* out = s.heard + (long)line * C + head * HEAD;
     if (row < 0) return;  // it hears itself alone: its value stands there already
     const bf16* q = s.q + (long)line * C + head * HEAD;
-    long at = ((long)row * d.n_head + head) * d.n_text * HEAD;
-    const bf16 *k = l.self_k + at, *v = l.self_v + at;
+    const int32_t* source = p.sources + (long)row * d.n_text;
+    auto place = [&](int t) { return (((long)source[t] * d.n_head + head) * d.n_text + t) * HEAD; };
     int n = p.positions[line] + 1;
     v16 q0 = widen(q), q1 = widen(q + 16), q2 = widen(q + 32), q3 = widen(q + 48);
     float top = -__builtin_inff();
     for (int t = 0; t < n; t++) {
-        const bf16* kt = k + (long)t * HEAD;
+        const bf16* kt = l.self_k + place(t);
         float x = sum(q0 * widen(kt) + q1 * widen(kt + 16) + q2 * widen(kt + 32) + q3 * widen(kt + 48));
         scores[t] = x;
         top = x > top ? x : top;
@@ -115,7 +116,7 @@ static void attend_self(const Decoder& d, const DecoderLayer& l, const Pass& p, 
         total += e;
     }
     for (int t = 0; t < n; t++) {
-        const bf16* vt = v + (long)t * HEAD;
+        const bf16* vt = l.self_v + place(t);
         o0 += widen(vt) * scores[t];
         o1 += widen(vt + 16) * scores[t];
         o2 += widen(vt + 32) * scores[t];
@@ -252,6 +253,7 @@ static void project_self(const Decoder& d, const DecoderLayer& l, const Pass& p,
                 if (which == 1) continue;
                 to = s.heard + (long)line * C + head * HEAD;
             }
+            if (which == 1 && head == 0) p.sources[(long)row * d.n_text + p.positions[line]] = row;
             float scale = which == 0 ? 0.125f : 1.0f;  // 64 ** -0.5
             for (int i = 0; i < HEAD; i += 16)
                 narrow(to + i, (load<v16>(c + m * 64 + i) + load<v16>(l.self_in_bias + column + i)) * scale);
