@@ -304,6 +304,19 @@ def test_a_scrambled_pickle_is_refused_or_read(model: Whisper, write: Writer, tm
     assert n_refused > 10
 
 
+@pytest.mark.parametrize("scale", [0.0, 1e-45, math.nan])
+def test_a_scale_that_makes_no_number_is_named(model: Whisper, scale: float, tmp_path: Path) -> None:
+    """What such a division warned of would have been the user's only hint."""
+    name, path = b"decoder/layer_0/ffn/linear_0/weight_scale\0", write_ctranslate2(model, tmp_path, "int8")
+    data = bytearray((path / "model.bin").read_bytes())
+    at = data.index(name) + len(name) + 1 + 4 + 1 + 4  # rank, a side, type, size
+    data[at : at + 4] = np.float32(scale).tobytes()
+    (path / "model.bin").write_bytes(data)
+    checkpoint = weights.open_weights(path)
+    with pytest.raises(ModelError, match=r"decoder\.blocks\.0\.mlp\.0\.weight holds values that are not finite"):
+        checkpoint.read("decoder.blocks.0.mlp.0.weight")
+
+
 # --- without torch --------------------------------------------------------------------------------------------------
 
 READ = """

@@ -172,7 +172,7 @@ def _read(
         factors = factors[i_row : i_row + shape[0]]
     # a row is stored as round(row * scale), scale = 127 / its largest magnitude (int8)
     weights = file.tensor(start, shape, variable.kind).astype(np.float32)
-    with np.errstate(divide="ignore", invalid="ignore"):  # a scale of a damaged file; whoever reads looks at the result
+    with np.errstate(all="ignore"):  # a scale of a damaged file; whoever reads looks at the result
         weights /= factors.reshape(-1, *[1] * (len(shape) - 1))
     return Numbers(weights)
 

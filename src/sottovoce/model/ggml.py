@@ -93,8 +93,7 @@ def _header(file: Mapped) -> Dims:
         )
     n_rows, n_columns = _size(file, "the filterbank"), _size(file, "the filterbank")
     file.skip(4 * n_rows * n_columns, "the filterbank")
-    for _ in range(_size(file, "the vocabulary")):
-        file.skip(file.take("I", "a token's length"), "a token")
+    file.skip_texts(_size(file, "the vocabulary"), "the vocabulary")
     return Dims(
         n_mels=n_mels,
         n_audio_ctx=n_audio_ctx,
@@ -155,7 +154,7 @@ def _dequantise(file: Mapped, start: int, shape: tuple[int, ...], blocks: Blocks
         weights = q.astype(np.float32)
         if not blocks.has_min:
             weights -= 1 << blocks.bits - 1
-    with np.errstate(invalid="ignore"):  # a scale of a damaged file; whoever reads looks at the result
+    with np.errstate(all="ignore"):  # a scale of a damaged file; whoever reads looks at the result
         weights *= scales[:, :1]
         if blocks.has_min:
             weights += scales[:, 1:]

@@ -20,6 +20,7 @@ MAX_SIDE = 1 << 24  # far above every side of every tensor; what lies beyond com
 
 
 PIECE = 1 << 17  # numbers that are looked at together, so that they stay in a core's cache
+PIECE_BYTES = 1 << 23  # of a file that are copied together
 FIRST_NOT_FINITE = {  # bits of the smallest positive value that is not finite in float32
     "bfloat16": 0x7F80,
     "float16": 0x7C00,
@@ -140,6 +141,16 @@ class Mapped:
         except UnicodeDecodeError as e:
             raise damaged(self.path, f"{what} is no text", "UTF-8") from e
 
+    def skip_texts(self, n: int, what: str) -> None:
+        """Step over n texts, each behind its length (u32)."""
+        length, end = struct.Struct("<I"), self.offset
+        try:
+            for _ in range(n):
+                end += 4 + length.unpack_from(self._map, end)[0]
+        except struct.error:
+            end += 4  # where the length that is not there would end
+        self.skip(end - self.offset, what)
+
     def tensor(self, start: int, shape: tuple[int, ...], kind: Kind) -> np.ndarray:
         """The bytes from start as an array, copied only if they lie at an odd address."""
         n, dtype = prod(shape), kind.dtype
@@ -147,8 +158,11 @@ class Mapped:
             return np.empty(shape, dtype)
         if start % dtype.itemsize == 0:
             return np.frombuffer(self._map, dtype, n, start).reshape(shape)
-        copied = np.frombuffer(self._map, np.uint8, n * dtype.itemsize, start).copy()
-        self.forget()
+        copied = np.empty(n * dtype.itemsize, np.uint8)
+        for i in range(0, copied.size, PIECE_BYTES):  # so that memory holds no second tensor meanwhile
+            piece = copied[i : i + PIECE_BYTES]
+            piece[:] = np.frombuffer(self._map, np.uint8, piece.size, start + i)
+            self.forget()
         return copied.view(dtype).reshape(shape)
 
     def numbers(self, start: int, shape: tuple[int, ...], kind: Kind) -> Numbers:
