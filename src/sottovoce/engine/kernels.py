@@ -102,7 +102,8 @@ class Pass(Structure):
 
     _fields_ = [
         *_fields("n_lines n_groups n_wanted n_heads", c_int32),
-        *_fields("tokens positions rows sources group_slot group_line group_n_lines wanted logits heads scores", c_void_p),
+        *_fields("tokens positions rows sources group_slot group_line group_n_lines", c_void_p),
+        *_fields("wanted logits heads scores", c_void_p),
         ("n_threads", c_int32),
         ("scratch", c_void_p),
     ]
