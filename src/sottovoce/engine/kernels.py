@@ -13,7 +13,7 @@ import logging
 import mmap
 import os
 import sys
-from ctypes import POINTER, Structure, c_int32, c_int64, c_void_p
+from ctypes import POINTER, Structure, c_float, c_int32, c_int64, c_void_p
 from dataclasses import dataclass
 from functools import cache
 from math import prod
@@ -97,6 +97,12 @@ class Pass(Structure):
     ]
 
 
+class Spoken(Structure):
+    """cpp/align.cpp:Spoken."""
+
+    _fields_ = [*_fields("n_heads n_tokens n_sot n_audio n_positions width", c_int32), ("scale", c_float)]
+
+
 class Rules(Structure):
     """cpp/choose.cpp:Rules. The pointers are those of RuleBook.tensors(), by name."""
 
@@ -158,7 +164,8 @@ def _load(path: Path) -> ctypes.CDLL:
     built, source = int(found.sv_version()), source_version()
     if source is not None and built != source:
         raise OSError(f"it was built from other sources ({built:#x}, not {source:#x})")
-    found.sv_decoder_scratch.restype = found.sv_encoder_scratch.restype = c_int64
+    for scratch in (found.sv_decoder_scratch, found.sv_encoder_scratch, found.sv_jumps_scratch):
+        scratch.restype = c_int64
     return found
 
 

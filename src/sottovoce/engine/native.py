@@ -46,6 +46,7 @@ class NativeNetwork:
     def __init__(
         self, model: Whisper, n_slots: int, n_rows: int, n_threads: int, kv_bits: int = 16, weight_bits: int = 16
     ) -> None:
+        self.n_threads = n_threads
         self.encoder = NativeEncoder(model.encoder, model.dims, n_threads)
         sizes = n_slots, n_rows, n_threads, kv_bits, weight_bits
         self.decoder = NativeDecoder(model.decoder, model.dims, *sizes)

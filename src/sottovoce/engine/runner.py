@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sottovoce import threads
 from sottovoce.audio import mel_torch
-from sottovoce.engine import fused, kernels, native
+from sottovoce.engine import align_native, fused, kernels, native
 from sottovoce.engine.choices import DeviceChooser
 from sottovoce.engine.cuda import CudaNetwork
 from sottovoce.engine.fused import Fused
@@ -259,5 +259,9 @@ class Runner:
         spoken = logits[:, : v.eot].softmax(dim=-1)
         probs = spoken.gather(1, self.stream.put(ask.text)[:, None])[:, 0]
         n_positions = sequence.window.sound.n_frames // 2
-        jumps = self.fused.jumps(scores, n_sot, n_positions, ask.qk_scale, ask.medfilt_width)
-        return Aligned(tuple(jumps.tolist()), tuple(probs.tolist()))  # sync
+        asked = n_sot, n_positions, ask.qk_scale, ask.medfilt_width
+        if isinstance(self.network, native.NativeNetwork):
+            starts = align_native.jumps(scores.numpy(), *asked, self.network.n_threads).tolist()
+        else:
+            starts = self.fused.jumps(scores, *asked).tolist()  # sync
+        return Aligned(tuple(starts), tuple(probs.tolist()))  # sync
