@@ -90,8 +90,9 @@ class Pass(Structure):
     """cpp/decoder.cpp:Pass."""
 
     _fields_ = [
-        *_fields("n_lines n_groups n_wanted n_heads", c_int32),
-        *_fields("tokens positions rows group_slot group_line group_n_lines wanted logits heads scores", c_void_p),
+        *_fields("n_lines n_groups n_wanted n_heads n_ids lines_of_scores", c_int32),
+        *_fields("tokens positions rows group_slot group_line group_n_lines wanted", c_void_p),
+        *_fields("logits known probs heads scores", c_void_p),
         ("n_threads", c_int32),
         ("scratch", c_void_p),
     ]

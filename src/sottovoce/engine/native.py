@@ -189,8 +189,10 @@ class NativeDecoder:
         logits, _ = self._read([(token,) for token in tokens], rows, slots, [(0,)] * len(tokens), positions, ())
         return logits
 
-    def scores(self, text: Seq[int], slot: int, wanted: Seq[int], heads: Seq[tuple[int, int]]) -> tuple[Tensor, Tensor]:
-        return self._read([text], [self.spare_row], [slot], [wanted], [0], heads)
+    def scores(
+        self, text: Seq[int], slot: int, wanted: Seq[int], heads: Seq[tuple[int, int]], n_ids: int
+    ) -> tuple[Tensor, Tensor]:
+        return self._read([text], [self.spare_row], [slot], [wanted], [0], heads, n_ids)
 
     def _read(
         self,
@@ -200,33 +202,35 @@ class NativeDecoder:
         wanted: Seq[Seq[int]],
         starts: Seq[int],
         heads: Seq[tuple[int, int]],
+        n_ids: int = 0,
     ) -> tuple[Tensor, Tensor]:
-        """Read texts whose first tokens stand at `starts`, in as many passes as their lines need."""
+        """Read texts whose first tokens stand at `starts`, in as many passes as their lines need.
+
+        Returns what is wanted and the scores of heads. n_ids: for how probable the token after each of the wanted is
+        among so many ids, instead of logits.
+        """
         sizes = [len(text) for text in texts]
         tokens = np.concatenate([np.asarray(text, np.int32) for text in texts])
         places = np.concatenate([np.arange(a, a + n, dtype=np.int32) for a, n in zip(starts, sizes, strict=True)])
         ends = np.cumsum(sizes)
         asked = np.concatenate([np.asarray(w, np.int64) + e - n for w, e, n in zip(wanted, ends, sizes, strict=True)])
         of_row, of_slot = (np.repeat(np.asarray(x, np.int32), sizes) for x in (rows, slots))
-        logits = torch.empty(len(asked), self.dims.n_vocab)
+        found = torch.empty(len(asked)) if n_ids else torch.empty(len(asked), self.dims.n_vocab)
+        known = tokens[asked + 1] if n_ids else None
         scores = torch.empty(len(heads), len(tokens), self.dims.n_audio_ctx)
+        p = self._pass
+        p.n_ids, p.lines_of_scores = n_ids, len(tokens)
         for a in range(0, len(tokens), self._most_lines):
             b = min(len(tokens), a + self._most_lines)
             first, last = np.searchsorted(asked, (a, b))
-            part = torch.empty(len(heads), b - a, self.dims.n_audio_ctx)
             lines = tokens[a:b], places[a:b], of_row[a:b], of_slot[a:b]
-            self._run(lines, (asked[first:last] - a).astype(np.int32), logits[first:last], heads, part)
-            scores[:, a:b] = part
-        return logits, scores
+            p.logits = p.probs = found[first:last].data_ptr()
+            p.known = None if known is None else known[first:last].ctypes.data
+            p.scores = scores[:, a:].data_ptr()
+            self._run(lines, (asked[first:last] - a).astype(np.int32), heads)
+        return found, scores
 
-    def _run(
-        self,
-        lines: tuple[np.ndarray, ...],
-        wanted: np.ndarray,
-        logits: Tensor,
-        heads: Seq[tuple[int, int]],
-        scores: Tensor,
-    ) -> None:
+    def _run(self, lines: tuple[np.ndarray, ...], wanted: np.ndarray, heads: Seq[tuple[int, int]]) -> None:
         """One pass. lines: tokens, positions, rows and slots, (T,) int32 each."""
         tokens, places, rows, slots = lines
         cuts = np.flatnonzero(np.diff(slots, prepend=-1))
@@ -237,7 +241,6 @@ class NativeDecoder:
         p.tokens, p.positions, p.rows = tokens.ctypes.data, places.ctypes.data, rows.ctypes.data
         p.group_slot, p.group_line, p.group_n_lines = slot.ctypes.data, line.ctypes.data, n_lines.ctypes.data
         p.wanted, p.heads = wanted.ctypes.data, pairs.ctypes.data
-        p.logits, p.scores = logits.data_ptr(), scores.data_ptr()
         self.library.sv_decode(ctypes.byref(self._structure), ctypes.byref(p))
 
     # --- weights ----------------------------------------------------------------------------------------------------

@@ -44,13 +44,21 @@ class Network(Protocol):
         """One token a row. groups: (slot, n_rows) in the order of the rows. Returns (R, V) float32 logits."""
         ...
 
-    def scores(self, text: Seq[int], slot: int, wanted: Seq[int], heads: Seq[tuple[int, int]]) -> tuple[Tensor, Tensor]:
+    def scores(
+        self, text: Seq[int], slot: int, wanted: Seq[int], heads: Seq[tuple[int, int]], n_ids: int
+    ) -> tuple[Tensor, Tensor]:
         """Read one text for its attention; nothing is kept.
 
-        Returns logits (n_wanted, V) and the cross-attention scores of heads (layer, head) before the softmax,
-        (n_heads, T, S), float32.
+        wanted: indices of tokens, ascending; of the token after each it is asked how probable it is among ids
+        [0, n_ids). Returns these probabilities, (n_wanted,), and the cross-attention scores of heads (layer, head)
+        before the softmax, (n_heads, T, S), float32.
         """
         ...
+
+
+def probabilities(logits: Tensor, tokens: Tensor, n_ids: int) -> Tensor:
+    """How probable each of the tokens is among ids [0, n_ids). logits: (n, V); tokens: (n,) int64."""
+    return logits[:, :n_ids].softmax(dim=-1).gather(1, tokens[:, None])[:, 0]
 
 
 class PlainNetwork:
@@ -89,11 +97,14 @@ class PlainNetwork:
         logits: Tensor = self.model.decoder.logits(hidden[:, 0])  # (R, 1, C) -> (R, V)
         return logits
 
-    def scores(self, text: Seq[int], slot: int, wanted: Seq[int], heads: Seq[tuple[int, int]]) -> tuple[Tensor, Tensor]:
+    def scores(
+        self, text: Seq[int], slot: int, wanted: Seq[int], heads: Seq[tuple[int, int]], n_ids: int
+    ) -> tuple[Tensor, Tensor]:
         cache = AlignPass(self.pools, slot, heads)
         tokens = torch.tensor([list(text)], device=self.device)
         hidden = self.model.decoder(tokens, self._positions(len(text), 1), cache)
-        return self.model.decoder.logits(hidden[0, list(wanted)]), cache.scores
+        logits = self.model.decoder.logits(hidden[0, list(wanted)])
+        return probabilities(logits, tokens[0, [i + 1 for i in wanted]], n_ids), cache.scores
 
     def _positions(self, n: int, n_texts: int) -> Tensor:
         return torch.arange(n, device=self.device).expand(n_texts, -1)

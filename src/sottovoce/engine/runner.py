@@ -253,11 +253,9 @@ class Runner:
         assert isinstance(ask, Align)
         text = (*ask.sot, v.no_timestamps, *ask.text, v.eot)
         n_sot, n_text = len(ask.sot), len(ask.text)
-        logits, scores = self.network.scores(
-            text, sequence.slot, range(n_sot, n_sot + n_text), self.model.alignment_heads
+        probs, scores = self.network.scores(
+            text, sequence.slot, range(n_sot, n_sot + n_text), self.model.alignment_heads, v.eot
         )
-        spoken = logits[:, : v.eot].softmax(dim=-1)
-        probs = spoken.gather(1, self.stream.put(ask.text)[:, None])[:, 0]
         n_positions = sequence.window.sound.n_frames // 2
         asked = n_sot, n_positions, ask.qk_scale, ask.medfilt_width
         if isinstance(self.network, native.NativeNetwork):
