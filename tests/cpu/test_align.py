@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sottovoce.engine import kernels
-from sottovoce.engine.align import attention_matrix, dtw, median_filter, token_jumps
+from sottovoce.engine import align_native, kernels
+from sottovoce.engine.align import attention_matrix, dtw, jumps, median_filter, token_jumps
 
 
 def slow_dtw(x: np.ndarray) -> tuple[list[int], list[int]]:
@@ -64,7 +64,10 @@ def test_tokens_are_found_where_they_are_heard() -> None:
     assert 50 < starts[2] <= 90
 
 
-@pytest.mark.skipif(kernels.library() is None, reason="no kernels for this CPU: nothing to compare")
+compiled = pytest.mark.skipif(kernels.library() is None, reason="no kernels for this CPU: nothing to compare")
+
+
+@compiled
 @pytest.mark.parametrize("seed", range(30))
 def test_the_kernel_walks_the_path_of_its_twin(seed: int) -> None:
     """Exactly, also where many steps cost the same."""
@@ -75,3 +78,55 @@ def test_the_kernel_walks_the_path_of_its_twin(seed: int) -> None:
     text, time = dtw(-as_given.astype(np.float64))
     expected = np.maximum(time[np.diff(text, prepend=text[0] - 1) > 0], 0)
     assert token_jumps(as_given).tolist() == expected.tolist()
+
+
+def spoken(n_heads: int, n_tokens: int, n_audio: int, seed: int) -> torch.Tensor:
+    """Scores as those of a text that is spoken evenly, in some noise."""
+    noise = torch.randn(n_heads, n_tokens, n_audio, generator=torch.Generator().manual_seed(seed))
+    centres = torch.linspace(0, n_audio * 0.9, n_tokens)[:, None]
+    return 6 * torch.exp(-(((torch.arange(n_audio) - centres) / 12) ** 2)) + noise
+
+
+@compiled
+@pytest.mark.parametrize("n_threads", [1, 2, 5])
+@pytest.mark.parametrize("width", [1, 3, 5, 7, 9, 13])
+@pytest.mark.parametrize(
+    ("n_tokens", "n_sot", "n_audio", "n_positions"),
+    [
+        (60, 3, 300, 300),
+        (60, 3, 301, 237),
+        (4, 1, 150, 16),
+        (3, 1, 150, 150),
+        (30, 1, 90, 4),
+        (9, 2, 64, 1),
+    ],
+)
+def test_the_kernel_finds_where_tokens_begin(
+    n_tokens: int, n_sot: int, n_audio: int, n_positions: int, width: int, n_threads: int
+) -> None:
+    """Also of sounds shorter than the window, than a vector and than the median; and of a text without words."""
+    scores = spoken(6, n_tokens, n_audio, seed=n_tokens)
+    expected = jumps(scores, n_sot, n_positions, 1.0, width).tolist()
+    found = align_native.jumps(scores.numpy().copy(), n_sot, n_positions, 1.0, width, n_threads)
+    assert found.dtype == np.int64
+    assert found.tolist() == expected
+
+
+@compiled
+@pytest.mark.parametrize("scale", [0.3, 1.0, 1.5])  # down to 1e-32; below 1e-38 torch goes on, and the kernel stops
+def test_positions_that_every_token_looks_at_alike_say_nothing(scale: float) -> None:
+    """0 / 0 at first; with a mean that is a little off, noise of one standard deviation. And what is hardly looked at
+    counts as much as the rest: its squares are below what float32 holds."""
+    scores = spoken(4, 40, 200, seed=0)
+    scores[:, :, :30] = torch.linspace(-40, 5, 30)
+    scores[:, :, 30:60] -= 45
+    expected = jumps(scores, 2, 200, scale, 7).tolist()
+    assert align_native.jumps(scores.numpy().copy(), 2, 200, scale, 7, 2).tolist() == expected
+    same = torch.zeros(4, 12, 50)
+    assert align_native.jumps(same.numpy().copy(), 2, 50, scale, 7, 2).tolist() == jumps(same, 2, 50, scale, 7).tolist()
+
+
+@compiled
+def test_all_tokens_of_a_sound_without_positions_begin_at_once() -> None:
+    scores = spoken(2, 8, 40, seed=0)
+    assert align_native.jumps(scores.numpy().copy(), 2, 0, 1.0, 7, 2).tolist() == [0] * 5

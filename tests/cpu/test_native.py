@@ -15,7 +15,7 @@ import torch
 
 from sottovoce.engine import kernels, native
 from sottovoce.engine.network import NOWHERE
-from sottovoce.engine.plain import PlainNetwork
+from sottovoce.engine.plain import PlainNetwork, probabilities
 from sottovoce.model.dims import Dims
 from sottovoce.model.modules import numbers_of
 from sottovoce.model.whisper import Whisper
@@ -113,11 +113,22 @@ def test_what_is_kept_nowhere_touches_no_row(twins: tuple[native.NativeNetwork, 
     assert all(np.array_equal(a, b) for a, b in zip(before, network.decoder.self_k, strict=True))
 
 
-def test_scores_of_chosen_heads(twins: tuple[native.NativeNetwork, PlainNetwork]) -> None:
-    heads, text = [(1, 0), (0, 1)], [(5 * i) % DIMS.n_vocab for i in range(80)]
-    (logits, ours), (theirs_logits, theirs) = (n.scores(text, 3, range(2, 79), heads) for n in twins)
-    assert close(logits, theirs_logits)
+@pytest.mark.parametrize("n_ids", [398, 700, 1003])
+@pytest.mark.parametrize("n", [3, 64, 80])
+def test_scores_of_chosen_heads(twins: tuple[native.NativeNetwork, PlainNetwork], n: int, n_ids: int) -> None:
+    """And how probable tokens are, of a text of one pass and of several: from logits that are never written."""
+    heads, text = [(1, 0), (0, 1)], [(5 * i) % 398 for i in range(n)]
+    (probs, ours), (known, theirs) = (net.scores(text, 3, range(1, n - 1), heads, n_ids) for net in twins)
+    logits = twins[0].read([text], [0], [3], [range(1, n - 1)])
+    exact = probabilities(torch.from_numpy(logits), torch.tensor(text[2:]), n_ids)
+    np.testing.assert_allclose(probs, exact.numpy(), rtol=1e-5, atol=1e-12)
+    np.testing.assert_allclose(probs, known.numpy(), rtol=0.3, atol=0.001)
     assert close(ours, theirs)
+
+
+def test_a_token_beyond_those_asked_about_is_impossible(twins: tuple[native.NativeNetwork, PlainNetwork]) -> None:
+    probs, _ = twins[0].scores([1, 2, 500, 3], 0, range(3), [(0, 0)], 500)
+    assert probs[1] == 0 < probs[0] < probs.sum() < 3
 
 
 def test_a_rows_answer_does_not_depend_on_its_neighbours(twins: tuple[native.NativeNetwork, PlainNetwork]) -> None:

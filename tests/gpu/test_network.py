@@ -112,7 +112,9 @@ def test_with_and_without_graphs_every_bit_is_the_same(network: CudaNetwork) -> 
 def test_scores_of_heads_and_texts_that_are_kept_nowhere(network: CudaNetwork, plain: PlainNetwork) -> None:
     heads, text = [(1, 0), (0, 3)], [(5 * i) % 50000 for i in range(40)]
     with torch.inference_mode():
-        for ours, theirs in zip(*(n.scores(text, 3, range(2, 39), heads) for n in (network, plain)), strict=True):
+        for ours, theirs in zip(
+            *(n.scores(text, 3, range(2, 39), heads, 50257) for n in (network, plain)), strict=True
+        ):
             assert close(ours, theirs, TOLERANCE[network.dtype])
         asked = [(7,)] * 3, [NOWHERE] * 3, [0, 2, 4], [(0,)] * 3
         assert close(network.read(*asked), plain.read(*asked), TOLERANCE[network.dtype])

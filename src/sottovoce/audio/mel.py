@@ -171,8 +171,8 @@ def _power(frames: np.ndarray, n_mels: int) -> np.ndarray:
 
 def _normalise(power: np.ndarray, peak: float) -> np.ndarray:
     log = np.log10(np.maximum(power, np.float32(FLOOR)))
-    found: np.ndarray = (np.maximum(log, np.float32(peak) - np.float32(RANGE_LOG10)) + 4) / 4
-    return found  # speech comes out near [-1, 1]
+    normalised: np.ndarray = (np.maximum(log, np.float32(peak) - np.float32(RANGE_LOG10)) + 4) / 4
+    return normalised  # speech comes out near [-1, 1]
 
 
 @cache

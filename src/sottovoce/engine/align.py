@@ -114,20 +114,19 @@ def _walk_back(trace: np.ndarray, n: int, m: int) -> tuple[np.ndarray, np.ndarra
 
 def token_jumps(matrix: np.ndarray) -> np.ndarray:
     """Audio position at which each token begins. matrix: (T, S), high where a token is heard. Returns (T,) int64."""
-    cost = -matrix.astype(np.float64)
     found = kernels.library()
-    if found is not None and cost.size:
-        return _starts(found, cost)
-    text, time = dtw(cost)
+    if found is not None and matrix.size:
+        return _starts(found, matrix)
+    text, time = dtw(-matrix.astype(np.float64))
     begins = np.diff(text, prepend=text[0] - 1) > 0
     starts: np.ndarray = np.maximum(time[begins], 0)  # of no position at all, the path begins before the first
     return starts
 
 
-def _starts(library: ctypes.CDLL, cost: np.ndarray) -> np.ndarray:
-    """The same, by a kernel (cpp/path.cpp)."""
-    (n, m), cost = cost.shape, np.ascontiguousarray(cost)
+def _starts(library: ctypes.CDLL, matrix: np.ndarray) -> np.ndarray:
+    """The same, by a kernel (cpp/align.cpp)."""
+    (n, m), matrix = matrix.shape, np.ascontiguousarray(matrix, np.float32)
     totals, trace = np.empty(2 * (m + 1), np.float32), np.empty((n + 1) * (m + 1), np.int8)
     starts = np.empty(n, np.int64)
-    library.sv_path(n, m, *(ctypes.c_void_p(a.ctypes.data) for a in (cost, totals, trace, starts)))
+    library.sv_path(n, m, *(ctypes.c_void_p(a.ctypes.data) for a in (matrix, totals, trace, starts)))
     return starts

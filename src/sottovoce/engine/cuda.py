@@ -22,6 +22,7 @@ from sottovoce.engine.cache import raw_scores
 from sottovoce.engine.graphs import Graphs, bucket
 from sottovoce.engine.indirect import Attend, Kept
 from sottovoce.engine.network import NOWHERE
+from sottovoce.engine.plain import probabilities
 from sottovoce.engine.stream import Stream
 from sottovoce.model.whisper import DecoderBlock, Whisper
 
@@ -176,7 +177,9 @@ class CudaNetwork:
         hidden: Tensor = self.model.decoder(given[2:].T, self._places(n_tokens, n_texts), cache)
         return hidden
 
-    def scores(self, text: Seq[int], slot: int, wanted: Seq[int], heads: Seq[tuple[int, int]]) -> tuple[Tensor, Tensor]:
+    def scores(
+        self, text: Seq[int], slot: int, wanted: Seq[int], heads: Seq[tuple[int, int]], n_ids: int
+    ) -> tuple[Tensor, Tensor]:
         """The scores hold until the next call."""
         pairs, d = tuple(heads), self.model.dims
         if pairs not in self._scores:
@@ -193,8 +196,8 @@ class CudaNetwork:
                 buffer[:length] = cache.scores[pair]
 
         self.graphs.run((f"scores of heads {list(self._scores).index(pairs)}", length, d.n_audio_ctx), work)
-        logits = self.model.decoder.logits(hidden[self.stream.put(list(wanted))])
-        return logits, found[:, : len(text)]
+        before, known = self.stream.put([list(wanted), [text[i + 1] for i in wanted]]).unbind(0)
+        return probabilities(self.model.decoder.logits(hidden[before]), known, n_ids), found[:, : len(text)]
 
     def _places(self, n: int, n_texts: int) -> Tensor:
         return torch.arange(n, device=self.device).expand(n_texts, -1)

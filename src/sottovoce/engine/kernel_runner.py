@@ -7,7 +7,7 @@ from collections.abc import Sequence as Seq
 import numpy as np
 
 from sottovoce.audio import mel
-from sottovoce.engine import sampler
+from sottovoce.engine import align_native, sampler
 from sottovoce.engine.host_rules import HostRules
 from sottovoce.engine.kernels import from_bfloat16, to_bfloat16
 from sottovoce.engine.native import NativeChooser, NativeNetwork, Read
@@ -16,7 +16,7 @@ from sottovoce.engine.sampler import Proposal
 from sottovoce.engine.sequence import Sequence
 from sottovoce.engine.vocabulary import Vocabulary
 from sottovoce.model.dims import Dims
-from sottovoce.types import Align, Aligned, Encoded, Search, Sound
+from sottovoce.types import Encoded, Search, Sound
 
 
 class KernelRunner(Runner):
@@ -66,20 +66,10 @@ class KernelRunner(Runner):
     def encoded(self, sequence: Sequence) -> Encoded:
         return Encoded(from_bfloat16(self.features([sequence.window.sound])[0]))
 
-    def align(self, sequence: Sequence) -> Aligned:
-        ask, v = sequence.window.ask, self.vocabulary
-        assert isinstance(ask, Align)
-        text = (*ask.sot, v.no_timestamps, *ask.text, v.eot)
-        n_sot, n_text = len(ask.sot), len(ask.text)
-        logits, scores = self.network.scores(text, sequence.slot, range(n_sot, n_sot + n_text), self.heads)
-        probs = self.softmax(logits[:, : v.eot])[range(n_text), list(ask.text)]
-        n_positions = sequence.window.sound.n_frames // 2
-        import torch
-
-        from sottovoce.engine import align
-
-        jumps = align.jumps(torch.from_numpy(scores), n_sot, n_positions, ask.qk_scale, ask.medfilt_width)
-        return Aligned(tuple(jumps.tolist()), tuple(probs.tolist()))
+    def jumps(
+        self, scores: np.ndarray, n_sot: int, n_positions: int, qk_scale: float, medfilt_width: int
+    ) -> np.ndarray:
+        return align_native.jumps(scores, n_sot, n_positions, qk_scale, medfilt_width, self.n_threads)
 
     def generator(self, seed: int) -> np.random.Generator:
         return np.random.default_rng(seed)

@@ -14,7 +14,7 @@ import mmap
 import os
 import sys
 from collections.abc import Sequence as Seq
-from ctypes import POINTER, Structure, c_int32, c_int64, c_void_p
+from ctypes import POINTER, Structure, c_float, c_int32, c_int64, c_void_p
 from dataclasses import dataclass
 from functools import cache
 from math import prod
@@ -101,12 +101,18 @@ class Pass(Structure):
     """cpp/decoder.cpp:Pass."""
 
     _fields_ = [
-        *_fields("n_lines n_groups n_wanted n_heads", c_int32),
-        *_fields("tokens positions rows sources group_slot group_line group_n_lines", c_void_p),
-        *_fields("wanted logits heads scores", c_void_p),
+        *_fields("n_lines n_groups n_wanted n_heads n_ids lines_of_scores", c_int32),
+        *_fields("tokens positions rows sources group_slot group_line group_n_lines wanted", c_void_p),
+        *_fields("logits known probs heads scores", c_void_p),
         ("n_threads", c_int32),
         ("scratch", c_void_p),
     ]
+
+
+class Spoken(Structure):
+    """cpp/align.cpp:Spoken."""
+
+    _fields_ = [*_fields("n_heads n_tokens n_sot n_audio n_positions width", c_int32), ("scale", c_float)]
 
 
 class Rules(Structure):
@@ -170,7 +176,8 @@ def _load(path: Path) -> ctypes.CDLL:
     built, source = int(found.sv_version()), source_version()
     if source is not None and built != source:
         raise OSError(f"it was built from other sources ({built:#x}, not {source:#x})")
-    found.sv_decoder_scratch.restype = found.sv_encoder_scratch.restype = c_int64
+    for scratch in (found.sv_decoder_scratch, found.sv_encoder_scratch, found.sv_jumps_scratch):
+        scratch.restype = c_int64
     return found
 
 

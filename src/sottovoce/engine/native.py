@@ -209,9 +209,9 @@ class NativeDecoder:
         return logits
 
     def scores(
-        self, text: Seq[int], slot: int, wanted: Seq[int], heads: Seq[tuple[int, int]]
+        self, text: Seq[int], slot: int, wanted: Seq[int], heads: Seq[tuple[int, int]], n_ids: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        return self._read([text], [self.spare_row], [slot], [wanted], [0], heads)
+        return self._read([text], [self.spare_row], [slot], [wanted], [0], heads, n_ids)
 
     def _read(
         self,
@@ -221,33 +221,35 @@ class NativeDecoder:
         wanted: Seq[Seq[int]],
         starts: Seq[int],
         heads: Seq[tuple[int, int]],
+        n_ids: int = 0,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Read texts whose first tokens stand at `starts`, in as many passes as their lines need."""
+        """Read texts whose first tokens stand at `starts`, in as many passes as their lines need.
+
+        Returns what is wanted and the scores of heads. n_ids: for how probable the token after each of the wanted is
+        among so many ids, instead of logits.
+        """
         sizes = [len(text) for text in texts]
         tokens = np.concatenate([np.asarray(text, np.int32) for text in texts])
         places = np.concatenate([np.arange(a, a + n, dtype=np.int32) for a, n in zip(starts, sizes, strict=True)])
         ends = np.cumsum(sizes)
         asked = np.concatenate([np.asarray(w, np.int64) + e - n for w, e, n in zip(wanted, ends, sizes, strict=True)])
         of_row, of_slot = (np.repeat(np.asarray(x, np.int32), sizes) for x in (rows, slots))
-        logits = np.empty((len(asked), self.dims.n_vocab), np.float32)
+        found = np.empty(len(asked) if n_ids else (len(asked), self.dims.n_vocab), np.float32)
+        known = tokens[asked + 1] if n_ids else None
         scores = np.empty((len(heads), len(tokens), self.dims.n_audio_ctx), np.float32)
+        p = self._pass
+        p.n_ids, p.lines_of_scores = n_ids, len(tokens)
         for a in range(0, len(tokens), self._most_lines):
             b = min(len(tokens), a + self._most_lines)
             first, last = np.searchsorted(asked, (a, b))
-            part = np.empty((len(heads), b - a, self.dims.n_audio_ctx), np.float32)
             lines = tokens[a:b], places[a:b], of_row[a:b], of_slot[a:b]
-            self._run(lines, (asked[first:last] - a).astype(np.int32), logits[first:last], heads, part)
-            scores[:, a:b] = part
-        return logits, scores
+            p.logits = p.probs = found[first:last].ctypes.data
+            p.known = None if known is None else known[first:last].ctypes.data
+            p.scores = scores[:, a:].ctypes.data
+            self._run(lines, (asked[first:last] - a).astype(np.int32), heads)
+        return found, scores
 
-    def _run(
-        self,
-        lines: tuple[np.ndarray, ...],
-        wanted: np.ndarray,
-        logits: np.ndarray,
-        heads: Seq[tuple[int, int]],
-        scores: np.ndarray,
-    ) -> None:
+    def _run(self, lines: tuple[np.ndarray, ...], wanted: np.ndarray, heads: Seq[tuple[int, int]]) -> None:
         """One pass. lines: tokens, positions, rows and slots, (T,) int32 each."""
         tokens, places, rows, slots = lines
         cuts = np.flatnonzero(np.diff(slots, prepend=-1))
@@ -258,7 +260,6 @@ class NativeDecoder:
         p.tokens, p.positions, p.rows = tokens.ctypes.data, places.ctypes.data, rows.ctypes.data
         p.group_slot, p.group_line, p.group_n_lines = slot.ctypes.data, line.ctypes.data, n_lines.ctypes.data
         p.wanted, p.heads = wanted.ctypes.data, pairs.ctypes.data
-        p.logits, p.scores = logits.ctypes.data, scores.ctypes.data
         self.library.sv_decode(ctypes.byref(self._structure), ctypes.byref(p))
 
     # --- weights ----------------------------------------------------------------------------------------------------

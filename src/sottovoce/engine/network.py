@@ -40,10 +40,13 @@ class Network(Protocol):
         """One token a row. groups: (slot, n_rows) in the order of the rows. Returns (R, V) float32 logits."""
         ...
 
-    def scores(self, text: Seq[int], slot: int, wanted: Seq[int], heads: Seq[tuple[int, int]]) -> tuple[Array, Array]:
+    def scores(
+        self, text: Seq[int], slot: int, wanted: Seq[int], heads: Seq[tuple[int, int]], n_ids: int
+    ) -> tuple[Array, Array]:
         """Read one text for its attention; nothing is kept.
 
-        Returns logits (n_wanted, V) and the cross-attention scores of heads (layer, head) before the softmax,
-        (n_heads, T, S), float32.
+        wanted: indices of tokens, ascending; of the token after each it is asked how probable it is among ids
+        [0, n_ids). Returns these probabilities, (n_wanted,), and the cross-attention scores of heads (layer, head)
+        before the softmax, (n_heads, T, S), float32.
         """
         ...

@@ -15,6 +15,11 @@ from sottovoce.engine.network import NOWHERE
 from sottovoce.model.whisper import Whisper
 
 
+def probabilities(logits: Tensor, tokens: Tensor, n_ids: int) -> Tensor:
+    """How probable each of the tokens is among ids [0, n_ids). logits: (n, V); tokens: (n,) int64."""
+    return logits[:, :n_ids].softmax(dim=-1).gather(1, tokens[:, None])[:, 0]
+
+
 class PlainNetwork:
     """model: on its device and in its dtype."""
 
@@ -51,11 +56,14 @@ class PlainNetwork:
         logits: Tensor = self.model.decoder.logits(hidden[:, 0])  # (R, 1, C) -> (R, V)
         return logits
 
-    def scores(self, text: Seq[int], slot: int, wanted: Seq[int], heads: Seq[tuple[int, int]]) -> tuple[Tensor, Tensor]:
+    def scores(
+        self, text: Seq[int], slot: int, wanted: Seq[int], heads: Seq[tuple[int, int]], n_ids: int
+    ) -> tuple[Tensor, Tensor]:
         cache = AlignPass(self.pools, slot, heads)
         tokens = torch.tensor([list(text)], device=self.device)
         hidden = self.model.decoder(tokens, self._positions(len(text), 1), cache)
-        return self.model.decoder.logits(hidden[0, list(wanted)]), cache.scores
+        logits = self.model.decoder.logits(hidden[0, list(wanted)])
+        return probabilities(logits, tokens[0, [i + 1 for i in wanted]], n_ids), cache.scores
 
     def _positions(self, n: int, n_texts: int) -> Tensor:
         return torch.arange(n, device=self.device).expand(n_texts, -1)

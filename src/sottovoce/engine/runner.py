@@ -19,7 +19,7 @@ from sottovoce.engine.sequence import Sequence
 from sottovoce.engine.slots import SPARE_SLOTS
 from sottovoce.engine.vocabulary import Vocabulary
 from sottovoce.model.dims import Dims
-from sottovoce.types import Aligned, Decode, Detect, Detected, Encoded, Search, Sound
+from sottovoce.types import Align, Aligned, Decode, Detect, Detected, Encoded, Search, Sound
 
 if TYPE_CHECKING:
     from sottovoce.engine.late import Late
@@ -53,6 +53,7 @@ class Runner(ABC):
     rules: Rules
     chooser: Chooser | None
     late: Late | None = None  # rows that run ahead of the host
+    heads: Seq[tuple[int, int]]  # (layer, head) pairs that word times are read from
 
     def __init__(self, dims: Dims, vocabulary: Vocabulary, n_rows: int) -> None:
         self.dims = dims
@@ -83,8 +84,8 @@ class Runner(ABC):
     def encoded(self, sequence: Sequence) -> Encoded: ...
 
     @abstractmethod
-    def align(self, sequence: Sequence) -> Aligned:
-        """When each token of a known text is spoken."""
+    def jumps(self, scores: Array, n_sot: int, n_positions: int, qk_scale: float, medfilt_width: int) -> Array:
+        """As align.Jumps; scores may be written over."""
 
     @abstractmethod
     def generator(self, seed: int) -> Any:
@@ -260,3 +261,15 @@ class Runner(ABC):
             assert isinstance(ask, Detect)
             found.append(Detected(tuple(self.softmax(line[list(ask.languages)]).tolist())))  # sync
         return found
+
+    def align(self, sequence: Sequence) -> Aligned:
+        """When each token of a known text is spoken."""
+        ask, v = sequence.window.ask, self.vocabulary
+        assert isinstance(ask, Align)
+        text = (*ask.sot, v.no_timestamps, *ask.text, v.eot)
+        n_sot, n_text = len(ask.sot), len(ask.text)
+        wanted = range(n_sot, n_sot + n_text)
+        probs, scores = self.network.scores(text, sequence.slot, wanted, self.heads, v.eot)
+        n_positions = sequence.window.sound.n_frames // 2
+        starts = self.jumps(scores, n_sot, n_positions, ask.qk_scale, ask.medfilt_width)
+        return Aligned(tuple(starts.tolist()), tuple(probs.tolist()))  # sync

@@ -22,7 +22,7 @@ from sottovoce.engine.sequence import Sequence
 from sottovoce.engine.stream import PlainStream, Stream, stream_of
 from sottovoce.engine.vocabulary import Vocabulary
 from sottovoce.model.whisper import Whisper
-from sottovoce.types import Align, Aligned, Encoded, Search, Sound
+from sottovoce.types import Encoded, Search, Sound
 
 
 class TorchRunner(Runner):
@@ -42,7 +42,7 @@ class TorchRunner(Runner):
         parts: tuple[Stream, Fused] | None = None,
     ) -> None:
         super().__init__(model.dims, vocabulary, n_rows)
-        self.model = model
+        self.model, self.heads = model, model.alignment_heads
         weight = model.decoder.token_embedding.weight
         self.device, self.dtype = weight.device, weight.dtype
         self.n_threads = n_threads
@@ -90,20 +90,8 @@ class TorchRunner(Runner):
     def encoded(self, sequence: Sequence) -> Encoded:
         return Encoded(self.features([sequence.window.sound])[0].float().cpu().numpy())  # sync
 
-    def align(self, sequence: Sequence) -> Aligned:
-        """When each token of a known text is spoken."""
-        ask, v = sequence.window.ask, self.vocabulary
-        assert isinstance(ask, Align)
-        text = (*ask.sot, v.no_timestamps, *ask.text, v.eot)
-        n_sot, n_text = len(ask.sot), len(ask.text)
-        logits, scores = self.network.scores(
-            text, sequence.slot, range(n_sot, n_sot + n_text), self.model.alignment_heads
-        )
-        spoken = logits[:, : v.eot].softmax(dim=-1)
-        probs = spoken.gather(1, self.put(ask.text)[:, None])[:, 0]
-        n_positions = sequence.window.sound.n_frames // 2
-        jumps = self.fused.jumps(scores, n_sot, n_positions, ask.qk_scale, ask.medfilt_width)
-        return Aligned(tuple(jumps.tolist()), tuple(probs.tolist()))  # sync
+    def jumps(self, scores: Tensor, n_sot: int, n_positions: int, qk_scale: float, medfilt_width: int) -> Tensor:
+        return self.fused.jumps(scores, n_sot, n_positions, qk_scale, medfilt_width)
 
     def generator(self, seed: int) -> torch.Generator:
         return torch.Generator(self.device).manual_seed(seed)

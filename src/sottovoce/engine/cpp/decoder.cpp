@@ -14,10 +14,13 @@
 
 #include "layers.h"
 
+#include <algorithm>
+
 namespace sv {
 
 constexpr int MOST_LINES = 64;  // of one pass
 constexpr int MORE = 16;        // lines that AMX may read and write beyond
+constexpr int MOST_WANTED = 2 * MOST_LINES + MORE;  // lines whose logits may be asked for: up to two of each
 
 struct DecoderLayer {
     const float *self_norm, *self_norm_bias;
@@ -50,16 +53,24 @@ struct Decoder {
 
 // What one pass is about. groups: consecutive lines that hear the same slot.
 struct Pass {
-    int32_t n_lines, n_groups, n_wanted, n_heads;
+    int32_t n_lines, n_groups, n_wanted, n_heads, n_ids, lines_of_scores;
     const int32_t *tokens, *positions, *rows;                // (n_lines); row -1: a line that is kept nowhere
     int32_t* sources;                                        // (rows, T) in which row a position of each row lies
     const int32_t *group_slot, *group_line, *group_n_lines;  // (n_groups)
     const int32_t* wanted;                                   // (n_wanted) lines whose logits are asked for
-    float* logits;                                           // (n_wanted, V)
+    float* logits;                                           // (n_wanted, V), unless there are known tokens
+    const int32_t* known;                                    // (n_wanted) the token after each of these lines, or null
+    float* probs;                                            // (n_wanted) how probable it is among ids [0, n_ids)
     const int32_t* heads;                                    // (n_heads, 2) layer and head whose scores are asked for
-    float* scores;                                           // (n_heads, n_lines, n_audio)
+    float* scores;                                           // (n_heads, lines_of_scores, n_audio)
     int32_t n_threads;
     void* scratch;
+};
+
+// Of the logits of a line that were seen: the sum of exp(logit - top), by place in a vector.
+struct Total {
+    float sum[16];
+    float top;
 };
 
 struct Scratch {
@@ -69,17 +80,17 @@ struct Scratch {
     float* scores;               // per thread: (16 lines, keys)
     bf16* probs;                 // per thread: (16 lines, values)
     int16_t* whole;              // per thread: (32 lines, 4C) as 8-bit weights want them
+    Total* totals;               // per thread: of each wanted line
     int keys, values, n_scores;
 };
 
 static size_t lay_out(const Decoder& d, int n_threads, char* base, Scratch* s) {
     char* at = base;
     size_t lines = MOST_LINES + MORE, C = d.n_state;
-    size_t asked = 2 * MOST_LINES + MORE;  // lines whose logits may be wanted: up to two of each
     s->keys = (d.n_audio + 63) & ~63;
     s->values = (d.n_audio + 31) & ~31;
     s->x = (float*)take(&at, lines * C * 4);
-    s->h = (bf16*)take(&at, asked * C * 2);
+    s->h = (bf16*)take(&at, MOST_WANTED * C * 2);
     s->q = (bf16*)take(&at, lines * C * 2);
     s->heard = (bf16*)take(&at, lines * C * 2);
     s->wide = (bf16*)take(&at, lines * 4 * C * 2);
@@ -88,6 +99,7 @@ static size_t lay_out(const Decoder& d, int n_threads, char* base, Scratch* s) {
     s->scores = (float*)take(&at, (size_t)n_threads * s->n_scores * 4);
     s->probs = (bf16*)take(&at, (size_t)n_threads * MORE * s->values * 2);
     s->whole = (int16_t*)take(&at, (size_t)n_threads * BLOCK * 4 * C * 2);
+    s->totals = (Total*)take(&at, n_threads * MOST_WANTED * sizeof(Total));
     return at - base;
 }
 
@@ -194,7 +206,7 @@ static void attend_cross(const Decoder& d, const DecoderLayer& l, int i_layer, c
     for (int w = 0; w < p.n_heads; w++)
         if (p.heads[2 * w] == i_layer && p.heads[2 * w + 1] == head)
             for (int m = 0; m < n_lines; m++)
-                std::memcpy(p.scores + ((long)w * p.n_lines + first + m) * S, scores + (long)m * s.keys, S * 4);
+                std::memcpy(p.scores + ((long)w * p.lines_of_scores + first + m) * S, scores + (long)m * s.keys, S * 4);
     float sums[MORE];
     if (l.cross_v_scale) {
         const float* scale = l.cross_v_scale + at * s.values;
@@ -328,6 +340,44 @@ static void read_tokens(const Decoder& d, const Pass& p, const Scratch& s, Part 
         }
 }
 
+// How probable known tokens are, without the logits of all others being written: each thread sums up what it sees.
+static void write_probs(const Decoder& d, const Pass& p, const Scratch& s, int thread, int n_threads, Meeting& meeting,
+                        float* c, int16_t* whole) {
+    Total* totals = s.totals + (long)thread * MOST_WANTED;
+    for (int w = 0; w < p.n_wanted; w++) totals[w] = {{}, -__builtin_inff()};
+    Part groups = part((p.n_ids + 63) / 64, thread, n_threads);
+    linear(s.h, d.n_state, p.n_wanted, d.embedding, d.n_state, groups, c, whole, [&](int column, int first, int n, float* c) {
+        for (int w = 0; w < n; w++) {
+            float* x = c + w * 64;
+            for (int i = p.n_ids - column; i < 64; i++) x[i] = -__builtin_inff();
+            int known = p.known[first + w] - column;
+            if (known >= 0 && known < 64) p.probs[first + w] = x[known];
+            v16 x0 = load<v16>(x), x1 = load<v16>(x + 16), x2 = load<v16>(x + 32), x3 = load<v16>(x + 48);
+            Total& total = totals[first + w];
+            float top = largest(max(max(x0, x1), max(x2, x3)));
+            v16 before = load<v16>(total.sum);
+            if (top > total.top) {
+                before *= exp_neg(all(total.top - top));
+                total.top = top;
+            }
+            v16 sums = exp_neg(x0 - total.top) + exp_neg(x1 - total.top) + exp_neg(x2 - total.top);
+            store(total.sum, before + sums + exp_neg(x3 - total.top));
+        }
+    });
+    meeting.wait(n_threads);
+    Part lines = part(p.n_wanted, thread, n_threads);
+    for (int w = lines.begin; w < lines.end; w++) {
+        float top = -__builtin_inff();
+        v16 sums = {};
+        for (int i = 0; i < n_threads; i++) top = std::max(top, s.totals[i * MOST_WANTED + w].top);
+        for (int i = 0; i < n_threads; i++) {
+            const Total& total = s.totals[i * MOST_WANTED + w];
+            sums += load<v16>(total.sum) * exp_neg(all(total.top - top));
+        }
+        p.probs[w] = p.known[w] < p.n_ids ? exp_neg(all(p.probs[w] - top))[0] / sum(sums) : 0;
+    }
+}
+
 static void write_logits(const Decoder& d, const Pass& p, const Scratch& s, int thread, int n_threads,
                          Meeting& meeting) {
     int C = d.n_state;
@@ -336,8 +386,9 @@ static void write_logits(const Decoder& d, const Pass& p, const Scratch& s, int 
     for (int w = lines.begin; w < lines.end; w++)
         norm_line(s.x + (long)p.wanted[w] * C, C, d.norm, d.norm_bias, s.h + (long)w * C);
     meeting.wait(n_threads);
-    Part groups = part((d.n_vocab + 63) / 64, thread, n_threads);
     int16_t* whole = s.whole + (long)thread * BLOCK * 4 * C;
+    if (p.known) return write_probs(d, p, s, thread, n_threads, meeting, c, whole);
+    Part groups = part((d.n_vocab + 63) / 64, thread, n_threads);
     linear(s.h, C, p.n_wanted, d.embedding, C, groups, c, whole, [&](int column, int first, int n, const float* c) {
         int width = d.n_vocab - column < 64 ? d.n_vocab - column : 64;
         for (int w = 0; w < n; w++)

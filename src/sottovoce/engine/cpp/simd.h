@@ -66,7 +66,29 @@ static inline float largest(v16 v) {
 #endif
 }
 
+// of what is no number, b, as the instructions have it
+#if defined(__AVX512F__)
+static inline v16 max(v16 a, v16 b) { return (v16)_mm512_max_ps((__m512)a, (__m512)b); }
+static inline v16 min(v16 a, v16 b) { return (v16)_mm512_min_ps((__m512)a, (__m512)b); }
+#elif defined(__AVX2__)
+union Halves {
+    v16 whole;
+    __m256 half[2];
+};
+static inline v16 max(v16 a, v16 b) {
+    Halves x = {a}, y = {b};
+    for (int i = 0; i < 2; i++) x.half[i] = _mm256_max_ps(x.half[i], y.half[i]);
+    return x.whole;
+}
+static inline v16 min(v16 a, v16 b) {
+    Halves x = {a}, y = {b};
+    for (int i = 0; i < 2; i++) x.half[i] = _mm256_min_ps(x.half[i], y.half[i]);
+    return x.whole;
+}
+#else
 static inline v16 max(v16 a, v16 b) { return a > b ? a : b; }
+static inline v16 min(v16 a, v16 b) { return a < b ? a : b; }
+#endif
 
 // NOTE: gcc 12 turns the vector conversions of 8 and 16 bits into scalar code; hence these by hand.
 static inline v16 widen(const bf16* p) {
