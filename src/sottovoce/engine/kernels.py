@@ -71,7 +71,9 @@ class EncoderLayer(Structure):
     """cpp/encoder.cpp:EncoderLayer."""
 
     _fields_ = _fields(
-        "norm norm_bias in_ in_bias out out_bias mlp_norm mlp_norm_bias mlp_in mlp_in_bias mlp_out mlp_out_bias",
+        "norm norm_bias attn_in attn_in_scale attn_in_sums attn_in_bias "
+        "attn_out attn_out_scale attn_out_sums attn_out_bias mlp_norm mlp_norm_bias "
+        "mlp_in mlp_in_scale mlp_in_sums mlp_in_bias mlp_out mlp_out_scale mlp_out_sums mlp_out_bias",
         c_void_p,
     )
 
@@ -175,13 +177,21 @@ def instruction_sets() -> list[str]:
     cap = os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper()
     free = cap in ("", "ALL", "DEFAULT")
     found = []
-    if torch.cpu._is_amx_tile_supported() and (free or "AMX" in cap):
+    if torch.cpu._is_amx_tile_supported() and _has_amx_int8() and (free or "AMX" in cap):
         found.append("amx")
     if torch.cpu._is_avx512_bf16_supported() and (free or "AMX" in cap or "BF16" in cap):
         found.append("avx512_bf16")
     if level == "AVX512" and (free or "AVX512" in cap or "AMX" in cap):
         found.append("avx512")
     return [*found, "avx2"] if level in ("AVX512", "AVX2") else found
+
+
+@cache
+def _has_amx_int8() -> bool:
+    try:
+        return "amx_int8" in Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
 
 
 @cache
@@ -201,6 +211,16 @@ def packed8(weight: Tensor) -> tuple[Tensor, Tensor]:
     """The same as 8-bit whole numbers, and the scale of each of its N lines: (N padded,) float32."""
     numbers, scale = in_8_bits(_whole_groups(weight))
     return _in_pairs(numbers), scale
+
+
+def packed_bytes(weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """A linear layer's weight (N, K) as cpp/bytes.h packs a matrix: whole numbers, the scale of each of its N lines
+    (float32) and their sums (int32). N is padded to whole groups; K must be a multiple of 64.
+    """
+    numbers, scale = in_8_bits(_whole_groups(weight))
+    fours = numbers.view(-1, GROUP, weight.shape[1] // 4, 4).transpose(1, 2)  # (N/64, K/4, 64, 4)
+    kept = room(tuple(fours.shape), torch.int8).copy_(fours)
+    return kept, scale, numbers.sum(dim=1, dtype=torch.int32)
 
 
 def _whole_groups(weight: Tensor) -> Tensor:

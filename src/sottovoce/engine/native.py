@@ -57,27 +57,28 @@ class NativeNetwork:
 
 
 class NativeEncoder:
-    """An encoder's packed weights."""
+    """An encoder's packed weights. bits: 16 or 8, of its blocks' linear layers and of what they are given."""
 
-    def __init__(self, encoder: Encoder, dims: Dims, n_threads: int) -> None:
+    def __init__(self, encoder: Encoder, dims: Dims, n_threads: int, bits: int = 16) -> None:
         found = kernels.library()
         assert found is not None, "there are no kernels for this CPU"
         self.library = found
         self.dims = dims
         self.n_threads = n_threads
         self._kept: list[Tensor] = []
+        pack = _packed_bytes if bits == 8 else _packed
         layers = (kernels.EncoderLayer * dims.n_audio_layer)()
         for i, block in enumerate(encoder.blocks):
             assert isinstance(block, EncoderBlock)
             own, first, second = block.attn, *_linears(block.mlp)
             parts = {
                 "norm": block.attn_ln.weight, "norm_bias": block.attn_ln.bias,
-                "in_": packed(torch.cat([own.query.weight, own.key.weight, own.value.weight])),
-                "in_bias": torch.cat([own.query.bias, torch.zeros_like(own.query.bias), own.value.bias]),
-                "out": packed(own.out.weight), "out_bias": own.out.bias,
+                **pack("attn_in", torch.cat([own.query.weight, own.key.weight, own.value.weight])),
+                "attn_in_bias": torch.cat([own.query.bias, torch.zeros_like(own.query.bias), own.value.bias]),
+                **pack("attn_out", own.out.weight), "attn_out_bias": own.out.bias,
                 "mlp_norm": block.mlp_ln.weight, "mlp_norm_bias": block.mlp_ln.bias,
-                "mlp_in": packed(first.weight), "mlp_in_bias": first.bias,
-                "mlp_out": packed(second.weight), "mlp_out_bias": second.bias,
+                **pack("mlp_in", first.weight), "mlp_in_bias": first.bias,
+                **pack("mlp_out", second.weight), "mlp_out_bias": second.bias,
             }  # fmt: skip
             for name, tensor in parts.items():
                 setattr(layers[i], name, _pointer(tensor, self._kept))
@@ -313,6 +314,11 @@ def _packed(name: str, weight: Tensor) -> dict[str, Tensor]:
     return {name: packed(weight), f"{name}_scale": torch.empty(0)}
 
 
+def _packed_bytes(name: str, weight: Tensor) -> dict[str, Tensor]:
+    whole, scale, sums = kernels.packed_bytes(weight)
+    return {name: whole, f"{name}_scale": scale, f"{name}_sums": sums}
+
+
 def _packed8(name: str, weight: Tensor) -> dict[str, Tensor]:
     whole, scale = packed8(weight)
     return {name: whole, f"{name}_scale": scale}
@@ -325,6 +331,6 @@ def _pointer(tensor: Tensor, kept: list[Tensor]) -> int | None:
     """
     if not tensor.numel():
         return None
-    tensor = (tensor.float() if tensor.ndim == 1 else tensor).detach().contiguous()
+    tensor = (tensor.float() if tensor.ndim == 1 and tensor.is_floating_point() else tensor).detach().contiguous()
     kept.append(tensor)
     return tensor.data_ptr()
