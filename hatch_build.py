@@ -26,7 +26,7 @@ SOURCES = ("align.cpp", "choose.cpp", "decoder.cpp", "encoder.cpp", "pack.cpp")
 AVX512 = ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma")
 OPTIMISE = "-O3"
 BUILDS = {  # instruction set, as engine/kernels.py looks for it: what the compiler may use
-    "amx": (*AVX512, "-mavx512bf16", "-mavx512vnni", "-mamx-tile", "-mamx-bf16"),
+    "amx": (*AVX512, "-mavx512bf16", "-mavx512vnni", "-mamx-tile", "-mamx-bf16", "-mamx-int8"),
     "avx512_bf16": (*AVX512, "-mavx512bf16", "-mavx512vnni"),
     "avx512": AVX512,
     "avx2": ("-mavx2", "-mfma", "-mf16c"),  # no CPU with AVX2 is without F16C

@@ -10,7 +10,8 @@ from sottovoce.audio import mel
 from sottovoce.engine import align_native, sampler
 from sottovoce.engine.host_rules import HostRules
 from sottovoce.engine.kernels import from_bfloat16, to_bfloat16
-from sottovoce.engine.native import NativeChooser, NativeNetwork, Read
+from sottovoce.engine.native import NativeChooser, NativeNetwork
+from sottovoce.engine.packing import Read
 from sottovoce.engine.runner import Runner
 from sottovoce.engine.sampler import Proposal
 from sottovoce.engine.sequence import Sequence

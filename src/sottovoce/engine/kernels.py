@@ -13,7 +13,6 @@ import logging
 import mmap
 import os
 import sys
-from collections.abc import Sequence as Seq
 from ctypes import POINTER, Structure, c_float, c_int32, c_int64, c_void_p
 from dataclasses import dataclass
 from functools import cache
@@ -24,7 +23,6 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from sottovoce.errors import ConfigError
-from sottovoce.model.stored import Numbers
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +32,6 @@ TILE_K, GROUP = 32, 64  # cpp/simd.h: k of a tile, and the columns of one produc
 BLOCK = 32  # lines of one product; cpp/layers.h
 MOST_CHOICES = 64  # cpp/choose.cpp
 HUGE_PAGE = 2 << 20  # bytes, on x86-64
-KINDS = {"float32": 0, "float16": 1, "bfloat16": 2}  # cpp/pack.cpp:Kind
 AVX2 = {"avx2", "fma", "f16c"}
 AVX512 = AVX2 | {"avx512f", "avx512bw", "avx512dq", "avx512vl"}
 AVX512_BF16 = AVX512 | {"avx512_bf16", "avx512_vnni"}
@@ -43,7 +40,7 @@ NEEDED = {
     "avx2": AVX2,
     "avx512": AVX512,
     "avx512_bf16": AVX512_BF16,
-    "amx": AVX512_BF16 | {"amx_tile", "amx_bf16"},
+    "amx": AVX512_BF16 | {"amx_tile", "amx_bf16", "amx_int8"},
 }
 ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA = (
     0x1023,
@@ -82,7 +79,9 @@ class EncoderLayer(Structure):
     """cpp/encoder.cpp:EncoderLayer."""
 
     _fields_ = _fields(
-        "norm norm_bias in_ in_bias out out_bias mlp_norm mlp_norm_bias mlp_in mlp_in_bias mlp_out mlp_out_bias",
+        "norm norm_bias attn_in attn_in_scale attn_in_sums attn_in_bias "
+        "attn_out attn_out_scale attn_out_sums attn_out_bias mlp_norm mlp_norm_bias "
+        "mlp_in mlp_in_scale mlp_in_sums mlp_in_bias mlp_out mlp_out_scale mlp_out_sums mlp_out_bias",
         c_void_p,
     )
 
@@ -232,45 +231,6 @@ def to_bfloat16(x: np.ndarray) -> np.ndarray:
 def from_bfloat16(x: np.ndarray) -> np.ndarray:
     """bfloat16, kept as uint16 -> float32."""
     return (x.astype(np.uint32) << 16).view(np.float32)
-
-
-def packed(parts: Seq[Numbers], n_threads: int = 1) -> np.ndarray:
-    """Weights of linear layers (N, K), under one another, as cpp/simd.h packs a matrix: bfloat16.
-
-    N is padded to whole groups of columns; of several parts each is whole groups. K is a multiple of 32.
-    """
-    found = library()
-    assert found is not None, "there are no kernels for this CPU"
-    n, k = sum(part.shape[0] for part in parts), parts[0].shape[1]
-    out, line = room((padded(n, GROUP), k), np.uint16), 0
-    for part in parts:
-        kind, given = _kind(part)
-        found.sv_pack(kind, pointer(given), c_int64(len(given)), c_int64(k), pointer(out[line:]), n_threads)
-        line += len(given)
-    return out
-
-
-def packed8(parts: Seq[Numbers], n_threads: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """The same as 8-bit whole numbers, and the scale of each of its N lines: (N padded,) float32."""
-    found = library()
-    assert found is not None, "there are no kernels for this CPU"
-    n, k = sum(part.shape[0] for part in parts), parts[0].shape[1]
-    out, scale, line = room((padded(n, GROUP), k), np.int8), np.zeros(padded(n, GROUP), np.float32), 0
-    for part in parts:
-        kind, given = _kind(part)
-        sizes, to = (c_int64(len(given)), c_int64(k)), (pointer(out[line:]), pointer(scale[line:]))
-        found.sv_pack8(kind, pointer(given), *sizes, *to, n_threads)
-        line += len(given)
-    return out, scale
-
-
-def _kind(part: Numbers) -> tuple[int, np.ndarray]:
-    """How the kernels call it, and its numbers in memory's order."""
-    if part.bfloat16:
-        return KINDS["bfloat16"], np.ascontiguousarray(part.values)
-    if part.values.dtype == np.float16:
-        return KINDS["float16"], np.ascontiguousarray(part.values)
-    return KINDS["float32"], np.ascontiguousarray(part.values, np.float32)
 
 
 def pointer(array: np.ndarray) -> c_void_p:

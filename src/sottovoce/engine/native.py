@@ -11,33 +11,17 @@ or in 8 bits with scales where that is asked for; the residual stream and logits
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Iterable
 from collections.abc import Sequence as Seq
-from typing import TypeAlias
 
 import numpy as np
 
-from sottovoce.engine import kernels
+from sottovoce.engine import kernels, packing
 from sottovoce.engine.host_rules import HostRules
-from sottovoce.engine.kernels import (
-    BLOCK,
-    GROUP,
-    HEAD,
-    MOST_CHOICES,
-    TILE_K,
-    packed,
-    packed8,
-    padded,
-    pointer,
-    room,
-    to_bfloat16,
-)
+from sottovoce.engine.kernels import BLOCK, GROUP, HEAD, MOST_CHOICES, TILE_K, padded, pointer, room, to_bfloat16
+from sottovoce.engine.packing import Read
 from sottovoce.engine.sampler import Proposal
 from sottovoce.model.dims import Dims
 from sottovoce.model.stored import Numbers
-
-Read: TypeAlias = Callable[[str], Numbers]  # a tensor of a checkpoint, by its name
-Parts: TypeAlias = dict[str, np.ndarray]  # fields of a structure of the kernels
 
 
 def fits(dims: Dims, device: str, dtype: str) -> bool:
@@ -52,7 +36,8 @@ class NativeNetwork:
     """A model's encoder and decoder.
 
     read: gives a tensor by its name, which is packed before the next is asked for.
-    kv_bits, weight_bits: 16 or 8, of the keys and values of sound, and of the decoder's weights.
+    kv_bits, weight_bits: 16 or 8, of the keys and values of sound, and of the decoder's weights. encoder_bits: 16 or 8,
+    of the weights of the encoder's blocks and of what they are given.
     """
 
     def __init__(
@@ -64,8 +49,9 @@ class NativeNetwork:
         n_threads: int,
         kv_bits: int = 16,
         weight_bits: int = 16,
+        encoder_bits: int = 16,
     ) -> None:
-        self.encoder = NativeEncoder(dims, read, n_threads)
+        self.encoder = NativeEncoder(dims, read, n_threads, encoder_bits)
         self.decoder = NativeDecoder(dims, read, n_slots, n_rows, n_threads, kv_bits, weight_bits)
         self.features = self.encoder.features
         self.put_sound_, self.copy_rows_ = self.decoder.put_sound_, self.decoder.copy_rows_
@@ -73,37 +59,38 @@ class NativeNetwork:
 
 
 class NativeEncoder:
-    """An encoder's packed weights."""
+    """An encoder's packed weights. bits: 16 or 8, of its blocks' linear layers and of what they are given."""
 
-    def __init__(self, dims: Dims, read: Read, n_threads: int) -> None:
+    def __init__(self, dims: Dims, read: Read, n_threads: int, bits: int = 16) -> None:
         found = kernels.library()
         assert found is not None, "there are no kernels for this CPU"
         self.library = found
         self.dims = dims
         self.n_threads = n_threads
         self._kept: list[np.ndarray] = []
+        pack = packing.in_bytes if bits == 8 else packing.in_16_bits
         layers = (kernels.EncoderLayer * dims.n_audio_layer)()
-        for layer, name in zip(layers, _blocks("encoder", dims.n_audio_layer), strict=True):
-            own, linear = f"{name}.attn", _packed
+        for layer, name in zip(layers, packing.blocks("encoder", dims.n_audio_layer), strict=True):
+            own = f"{name}.attn"
             parts = {
-                **_norm(read, f"{name}.attn_ln", "norm"),
-                **_linear(read, "in_", [f"{own}.query", f"{own}.key", f"{own}.value"], linear, n_threads),
-                **_linear(read, "out", [f"{own}.out"], linear, n_threads),
-                **_norm(read, f"{name}.mlp_ln", "mlp_norm"),
-                **_linear(read, "mlp_in", [f"{name}.mlp.0"], linear, n_threads),
-                **_linear(read, "mlp_out", [f"{name}.mlp.2"], linear, n_threads),
+                **packing.norm(read, f"{name}.attn_ln", "norm"),
+                **packing.linear(read, "attn_in", [f"{own}.query", f"{own}.key", f"{own}.value"], pack, n_threads),
+                **packing.linear(read, "attn_out", [f"{own}.out"], pack, n_threads),
+                **packing.norm(read, f"{name}.mlp_ln", "mlp_norm"),
+                **packing.linear(read, "mlp_in", [f"{name}.mlp.0"], pack, n_threads),
+                **packing.linear(read, "mlp_out", [f"{name}.mlp.2"], pack, n_threads),
             }
-            _fill(layer, parts, self._kept)
-        ends = _addresses(_norm(read, "encoder.ln_post", "norm").values(), self._kept)
+            packing.fill(layer, parts, self._kept)
+        ends = packing.addresses(packing.norm(read, "encoder.ln_post", "norm").values(), self._kept)
         sizes = dims.n_audio_layer, dims.n_audio_state, dims.n_audio_head, dims.n_audio_ctx
         self._structure = kernels.Encoder(*sizes, *ends, layers)
         self.n_mels = padded(dims.n_mels, TILE_K)
         taps = [read(f"encoder.conv{i}.weight").float32().transpose(0, 2, 1) for i in (1, 2)]  # (C, 3, n_in)
         taps[0] = np.pad(taps[0], ((0, 0), (0, 0), (0, self.n_mels - dims.n_mels)))
-        narrow, wide = (packed([Numbers(t.reshape(len(t), -1))], n_threads) for t in taps)
+        narrow, wide = (packing.packed([Numbers(t.reshape(len(t), -1))], n_threads) for t in taps)
         biases = [read(f"encoder.conv{i}.bias").float32() for i in (1, 2)]
         positions = read("encoder.positional_embedding").float32()
-        both = _addresses((narrow, biases[0], wide, biases[1], positions), self._kept)
+        both = packing.addresses((narrow, biases[0], wide, biases[1], positions), self._kept)
         self._convolution = [ctypes.c_void_p(at) for at in both]
         self._sound = self._between = np.zeros(0, np.uint16)
         self._x = np.zeros(0, np.float32)
@@ -168,7 +155,9 @@ class NativeDecoder:
         self.scale_k, self.scale_v = ([room((n_scaled, heads, n), np.float32) for _ in layers] for n in sizes)
         self._kept: list[np.ndarray] = []  # what the structures point to
         self._kv: list[tuple[np.ndarray, np.ndarray]] = []  # by layer what a sound is projected with, and its bias
-        self._structure = self._structure_of(read, _packed8 if weight_bits == 8 else _packed, n_threads)
+        self._structure = self._structure_of(
+            read, packing.in_8_bits if weight_bits == 8 else packing.in_16_bits, n_threads
+        )
         self._most_lines = int(found.sv_most_lines())
         self.n_threads = n_threads
         n_hear = n_threads * BLOCK * (GROUP * 4 + dims.n_text_state * 2)  # cpp/encoder.cpp:sv_hear
@@ -264,34 +253,34 @@ class NativeDecoder:
 
     # --- weights ----------------------------------------------------------------------------------------------------
 
-    def _structure_of(self, read: Read, linear: Linear, n_threads: int) -> kernels.Decoder:
+    def _structure_of(self, read: Read, pack: packing.Linear, n_threads: int) -> kernels.Decoder:
         layers = (kernels.DecoderLayer * self.n_layer)()
-        for i, name in enumerate(_blocks("decoder", self.n_layer)):
+        for i, name in enumerate(packing.blocks("decoder", self.n_layer)):
             own, cross = f"{name}.attn", f"{name}.cross_attn"
             parts = {
-                **_norm(read, f"{name}.attn_ln", "self_norm"),
-                **_linear(read, "self_in", [f"{own}.query", f"{own}.key", f"{own}.value"], linear, n_threads),
-                **_linear(read, "self_out", [f"{own}.out"], linear, n_threads),
-                **_norm(read, f"{name}.cross_attn_ln", "cross_norm"),
-                **_linear(read, "cross_in", [f"{cross}.query"], linear, n_threads),
-                **_linear(read, "cross_out", [f"{cross}.out"], linear, n_threads),
-                **_norm(read, f"{name}.mlp_ln", "mlp_norm"),
-                **_linear(read, "mlp_in", [f"{name}.mlp.0"], linear, n_threads),
-                **_linear(read, "mlp_out", [f"{name}.mlp.2"], linear, n_threads),
+                **packing.norm(read, f"{name}.attn_ln", "self_norm"),
+                **packing.linear(read, "self_in", [f"{own}.query", f"{own}.key", f"{own}.value"], pack, n_threads),
+                **packing.linear(read, "self_out", [f"{own}.out"], pack, n_threads),
+                **packing.norm(read, f"{name}.cross_attn_ln", "cross_norm"),
+                **packing.linear(read, "cross_in", [f"{cross}.query"], pack, n_threads),
+                **packing.linear(read, "cross_out", [f"{cross}.out"], pack, n_threads),
+                **packing.norm(read, f"{name}.mlp_ln", "mlp_norm"),
+                **packing.linear(read, "mlp_in", [f"{name}.mlp.0"], pack, n_threads),
+                **packing.linear(read, "mlp_out", [f"{name}.mlp.2"], pack, n_threads),
                 "self_k": self.self_k[i], "self_v": self.self_v[i],
                 "cross_k": self.cross_k[i], "cross_v": self.cross_v[i],
                 "cross_k_scale": self.scale_k[i], "cross_v_scale": self.scale_v[i],
             }  # fmt: skip
-            _fill(layers[i], parts, self._kept)
-            heard = _linear(read, "both", [f"{cross}.key", f"{cross}.value"], _packed, n_threads)
+            packing.fill(layers[i], parts, self._kept)
+            heard = packing.linear(read, "both", [f"{cross}.key", f"{cross}.value"], packing.in_16_bits, n_threads)
             self._kv.append((heard["both"], heard["both_bias"]))
         d = self.dims
-        embedding = linear("", [read("decoder.token_embedding.weight")], n_threads)
+        embedding = pack("", [read("decoder.token_embedding.weight")], n_threads)
         positions = read("decoder.positional_embedding").float32()
-        ends = positions, *_norm(read, "decoder.ln", "norm").values(), *embedding.values()
+        ends = positions, *packing.norm(read, "decoder.ln", "norm").values(), *embedding.values()
         return kernels.Decoder(
             *(d.n_text_layer, d.n_text_state, d.n_text_head, d.n_vocab, d.n_text_ctx, d.n_audio_ctx),
-            *_addresses(ends, self._kept),
+            *packing.addresses(ends, self._kept),
             layers,
         )
 
@@ -318,54 +307,3 @@ class NativeChooser:
         given = pointer(logits)
         self.library.sv_choose(ctypes.byref(rules), len(lines), given, which, where, k, best, values, self.n_threads)
         return Proposal(tokens, logprobs)
-
-
-# --- weights --------------------------------------------------------------------------------------------------------
-
-Linear: TypeAlias = Callable[[str, Seq[Numbers], int], Parts]  # packs weights, under one another, as a field
-
-
-def _packed(field: str, weights: Seq[Numbers], n_threads: int) -> Parts:
-    """bfloat16, which has no scale."""
-    return {field: packed(weights, n_threads), f"{field}_scale": np.empty(0)}
-
-
-def _packed8(field: str, weights: Seq[Numbers], n_threads: int) -> Parts:
-    whole, scale = packed8(weights, n_threads)
-    return {field: whole, f"{field}_scale": scale}
-
-
-def _linear(read: Read, field: str, names: Seq[str], linear: Linear, n_threads: int) -> Parts:
-    """Linear layers of the same input, under one another; a key has no bias."""
-    weights = [read(f"{name}.weight") for name in names]
-    biases = [
-        np.zeros(w.shape[0], np.float32) if name.endswith(".key") else read(f"{name}.bias").float32()
-        for name, w in zip(names, weights, strict=True)
-    ]
-    return {**linear(field, weights, n_threads), f"{field.rstrip('_')}_bias": np.concatenate(biases)}
-
-
-def _norm(read: Read, name: str, field: str) -> Parts:
-    return {field: read(f"{name}.weight").float32(), f"{field}_bias": read(f"{name}.bias").float32()}
-
-
-def _blocks(part: str, n: int) -> list[str]:
-    return [f"{part}.blocks.{i}" for i in range(n)]
-
-
-def _fill(structure: ctypes.Structure, parts: Parts, kept: list[np.ndarray]) -> None:
-    """Where the parts lie, into the fields of their names; what a structure has no field for has no numbers."""
-    fields = {name for name, *_ in structure._fields_}
-    for name, at in zip(parts, _addresses(parts.values(), kept), strict=True):
-        if name in fields:
-            setattr(structure, name, at)
-
-
-def _addresses(arrays: Iterable[np.ndarray], kept: list[np.ndarray]) -> list[int | None]:
-    """Where arrays lie; None: of one without numbers. `kept` keeps them alive."""
-    found: list[int | None] = []
-    for array in arrays:
-        lying = np.ascontiguousarray(array)
-        kept.append(lying)
-        found.append(lying.ctypes.data if lying.size else None)
-    return found

@@ -13,14 +13,14 @@ constexpr int QUERIES = 32;        // of one head that attend together
 
 struct EncoderLayer {
     const float *norm, *norm_bias;
-    const bf16* in;  // query, key and value under one another
-    const float* in_bias;
-    const bf16* out;
-    const float* out_bias;
+    Weight attn_in;  // query, key and value under one another
+    const float* attn_in_bias;
+    Weight attn_out;
+    const float* attn_out_bias;
     const float *mlp_norm, *mlp_norm_bias;
-    const bf16* mlp_in;
+    Weight mlp_in;
     const float* mlp_in_bias;
-    const bf16* mlp_out;
+    Weight mlp_out;
     const float* mlp_out_bias;
 };
 
@@ -38,6 +38,7 @@ struct Hearing {
     // per thread
     bf16 *h, *wide, *probs;
     float *c, *scores;
+    ByteLines bytes;  // what the layer at work takes, as bytes
 };
 
 static size_t lay_out(const Encoder& e, int n_windows, int n_threads, char* base, Hearing* s) {
@@ -55,6 +56,9 @@ static size_t lay_out(const Encoder& e, int n_windows, int n_threads, char* base
     s->probs = (bf16*)take(&at, T * QUERIES * s->lines * 2);
     s->c = (float*)take(&at, T * BLOCK * GROUP * 4);
     s->scores = (float*)take(&at, T * QUERIES * s->keys * 4);
+    s->bytes.bytes = (uint8_t*)take(&at, T * CHUNK * 4 * C);
+    s->bytes.scale = (float*)take(&at, T * CHUNK * 4);
+    s->bytes.zero = (int32_t*)take(&at, T * CHUNK * 4);
     return at - base;
 }
 
@@ -113,26 +117,58 @@ static inline void finish_block(float* c, const float* bias, int n_lines, int n_
             store(c + m * GROUP + i, m < n_real ? load<v16>(c + m * GROUP + i) + load<v16>(bias + i) : all(0));
 }
 
-static void project(const Encoder& e, const EncoderLayer& l, const Hearing& s, int window, Part lines, bf16* h,
-                    float* c) {
+// What one thread works with
+struct Desk {
+    bf16 *h, *wide, *probs;
+    float *c, *scores;
+    ByteLines bytes;
+};
+
+static Desk desk_of(const Encoder& e, const Hearing& s, int thread) {
+    long C = e.n_state, lines = (long)thread * CHUNK;
+    ByteLines bytes = {s.bytes.bytes + lines * 4 * C, 0, s.bytes.scale + lines, s.bytes.zero + lines};
+    return {s.h + lines * C, s.wide + lines * 4 * C, s.probs + (long)thread * QUERIES * s.lines,
+            s.c + (long)thread * BLOCK * GROUP, s.scores + (long)thread * QUERIES * s.keys, bytes};
+}
+
+// A linear layer of a chunk, as bytes where its weight is.
+template <typename Use>
+static inline void layer(const bf16* from, int n_in, int n_lines, const Weight& w, int n_out, const Desk& d, Use use) {
+    Part groups = {0, n_out / GROUP};
+    if (!w.scale) return linear(from, n_in, n_lines, (const bf16*)w.packed, n_in, groups, d.c, use);
+    ByteLines bytes = d.bytes;
+    bytes.width = n_in;
+    for (int m = 0; m < n_lines; m++) to_bytes(from + (long)m * n_in, bytes, m);
+    linear(bytes, n_lines, w, groups, d.c, use);
+}
+
+// The same behind a norm. x: (n_lines, C)
+template <typename Use>
+static inline void normed(const float* x, int C, int n_lines, const float* norm, const float* bias, const Weight& w,
+                          int n_out, const Desk& d, Use use) {
+    for (int m = 0; m < n_lines; m++) norm_line(x + (long)m * C, C, norm, bias, d.h + (long)m * C);
+    layer(d.h, C, n_lines, w, n_out, d, use);
+}
+
+static void project(const Encoder& e, const EncoderLayer& l, const Hearing& s, int window, Part lines, const Desk& d) {
     int C = e.n_state;
-    const float* x = s.x + (long)window * s.lines * C;
-    for (int m = lines.begin; m < lines.end; m++)
-        norm_line(x + (long)m * C, C, l.norm, l.norm_bias, h + (long)(m - lines.begin) * C);
-    linear(h, C, lines.end - lines.begin, l.in, C, {0, 3 * C / GROUP}, c, [&](int column, int first, int n, float* c) {
+    const float* x = s.x + ((long)window * s.lines + lines.begin) * C;
+    auto pack = [&](int column, int first, int n, float* c) {
         int which = column / C, head = column % C / HEAD, line = lines.begin + first;
-        finish_block(c, l.in_bias + column, n, e.n_audio - line);
+        finish_block(c, l.attn_in_bias + column, n, e.n_audio - line);
         if (which == 1) return pack_keys(c, s.k + ((long)window * e.n_head + head) * s.keys * HEAD, line);
         if (which == 2) return pack_values(c, s.v + ((long)window * e.n_head + head) * s.lines * HEAD, line);
         for (int m = 0; m < n; m++)
             for (int i = 0; i < HEAD; i += 16)
                 narrow(s.q + ((long)window * s.lines + line + m) * C + column + i, load<v16>(c + m * GROUP + i) * 0.125f);
-    });
+    };
+    normed(x, C, lines.end - lines.begin, l.norm, l.norm_bias, l.attn_in, 3 * C, d, pack);
 }
 
-static void attend(const Encoder& e, const Hearing& s, int window, int head, int line, float* scores, bf16* probs,
-                   float* c) {
+static void attend(const Encoder& e, const Hearing& s, int window, int head, int line, const Desk& d) {
     int C = e.n_state;
+    float *scores = d.scores, *c = d.c;
+    bf16* probs = d.probs;
     const bf16* q = s.q + ((long)window * s.lines + line) * C + head * HEAD;
     const bf16* k = s.k + ((long)window * e.n_head + head) * s.keys * HEAD;
     const bf16* v = s.v + ((long)window * e.n_head + head) * s.lines * HEAD;
@@ -170,10 +206,10 @@ static void attend(const Encoder& e, const Hearing& s, int window, int head, int
                    load<v16>(c + m * GROUP + i) * (1.0f / sums[m]));
 }
 
-static void add_linear(const Encoder& e, const bf16* from, int n_in, int n_lines, const bf16* weight, const float* bias,
-                       float* x, float* c) {
+static void add_layer(const Encoder& e, const bf16* from, int n_in, int n_lines, const Weight& weight,
+                      const float* bias, float* x, const Desk& d) {
     int C = e.n_state;
-    linear(from, n_in, n_lines, weight, n_in, {0, C / GROUP}, c, [&](int column, int first, int n, const float* c) {
+    layer(from, n_in, n_lines, weight, C, d, [&](int column, int first, int n, const float* c) {
         for (int m = 0; m < n; m++)
             for (int i = 0; i < GROUP; i += 16) {
                 float* at = x + (long)(first + m) * C + column + i;
@@ -182,20 +218,19 @@ static void add_linear(const Encoder& e, const bf16* from, int n_in, int n_lines
     });
 }
 
-static void digest(const Encoder& e, const EncoderLayer& l, const Hearing& s, int window, Part lines, bf16* h,
-                   bf16* wide, float* c) {
+static void digest(const Encoder& e, const EncoderLayer& l, const Hearing& s, int window, Part lines, const Desk& d) {
     int C = e.n_state, n = lines.end - lines.begin;
     long first = (long)window * s.lines + lines.begin;
     float* x = s.x + first * C;
-    add_linear(e, s.heard + first * C, C, n, l.out, l.out_bias, x, c);
-    for (int m = 0; m < n; m++) norm_line(x + (long)m * C, C, l.mlp_norm, l.mlp_norm_bias, h + (long)m * C);
-    linear(h, C, n, l.mlp_in, C, {0, 4 * C / GROUP}, c, [&](int column, int first, int n, const float* c) {
+    add_layer(e, s.heard + first * C, C, n, l.attn_out, l.attn_out_bias, x, d);
+    auto widen = [&](int column, int first, int n, const float* c) {
         for (int m = 0; m < n; m++)
             for (int i = 0; i < GROUP; i += 16)
-                narrow(wide + (long)(first + m) * 4 * C + column + i,
+                narrow(d.wide + (long)(first + m) * 4 * C + column + i,
                        gelu(load<v16>(c + m * GROUP + i) + load<v16>(l.mlp_in_bias + column + i)));
-    });
-    add_linear(e, wide, 4 * C, n, l.mlp_out, l.mlp_out_bias, x, c);
+    };
+    normed(x, C, n, l.mlp_norm, l.mlp_norm_bias, l.mlp_in, 4 * C, d, widen);
+    add_layer(e, d.wide, 4 * C, n, l.mlp_out, l.mlp_out_bias, x, d);
 }
 
 }  // namespace sv
@@ -263,11 +298,7 @@ void sv_encode(const sv::Encoder* e, int32_t n_windows, const float* x, sv::bf16
 #pragma omp parallel num_threads(n_threads)
     {
         int thread = this_thread(), n = team_size();
-        bf16* h = s.h + (long)thread * CHUNK * C;
-        bf16* wide = s.wide + (long)thread * CHUNK * 4 * C;
-        bf16* probs = s.probs + (long)thread * QUERIES * s.lines;
-        float* c = s.c + (long)thread * BLOCK * GROUP;
-        float* scores = s.scores + (long)thread * QUERIES * s.keys;
+        Desk d = desk_of(*e, s, thread);
         // chunks: as many as the threads need, none above CHUNK, all whole blocks
         int blocks = s.lines / BLOCK, least = (blocks * BLOCK + CHUNK - 1) / CHUNK;
         int per_window = least;
@@ -288,18 +319,18 @@ void sv_encode(const sv::Encoder* e, int32_t n_windows, const float* x, sv::bf16
                 else
                     std::memset(to, 0, C * 4);
             }
-            project(*e, e->layers[0], s, w, lines, h, c);
+            project(*e, e->layers[0], s, w, lines, d);
         }
         for (int layer = 0; layer < e->n_layer; layer++) {
             meeting.wait(n);
             Part pieces = part(n_windows * e->n_head * blocks, thread, n);
             for (int i = pieces.begin; i < pieces.end; i++)
-                attend(*e, s, i / (e->n_head * blocks), i / blocks % e->n_head, i % blocks * QUERIES, scores, probs, c);
+                attend(*e, s, i / (e->n_head * blocks), i / blocks % e->n_head, i % blocks * QUERIES, d);
             meeting.wait(n);
             for (int i = mine.begin; i < mine.end; i++) {
                 int w = i / per_window;
-                digest(*e, e->layers[layer], s, w, lines_of(i), h, wide, c);
-                if (layer + 1 < e->n_layer) project(*e, e->layers[layer + 1], s, w, lines_of(i), h, c);
+                digest(*e, e->layers[layer], s, w, lines_of(i), d);
+                if (layer + 1 < e->n_layer) project(*e, e->layers[layer + 1], s, w, lines_of(i), d);
             }
         }
         for (int i = mine.begin; i < mine.end; i++) {

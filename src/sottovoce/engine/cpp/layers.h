@@ -2,6 +2,7 @@
 
 #pragma once
 
+#include "bytes.h"
 #include "whole.h"
 
 #include <sched.h>
@@ -90,6 +91,17 @@ static inline void linear(const bf16* a, long lda, int n_lines, const bf16* weig
             use(g * GROUP, m, n, c);
         }
     }
+}
+
+// The same, of lines that are bytes; scaled back on the way
+template <typename Use>
+static inline void linear(const ByteLines& a, int n_lines, const Weight& weight, Part groups, float* c, Use use) {
+    for (int g = groups.begin; g < groups.end; g++)
+        for (int m = 0; m < n_lines; m += BLOCK) {
+            int n = n_lines - m < BLOCK ? n_lines - m : BLOCK;
+            product_bytes(a, m, n, weight, g * GROUP, c);
+            use(g * GROUP, m, n, c);
+        }
 }
 
 // Weights of a linear layer: packed bfloat16, or 8-bit whole numbers with a scale for each column.
