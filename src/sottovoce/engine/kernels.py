@@ -53,7 +53,7 @@ def _fields(text: str, kind: type) -> list[tuple[str, type]]:
 
 
 class DecoderLayer(Structure):
-    """cpp/decoder.cpp:DecoderLayer."""
+    """cpp/decoder.h:DecoderLayer."""
 
     _fields_ = _fields(
         "self_norm self_norm_bias self_in self_in_scale self_in_bias self_out self_out_scale self_out_bias "
@@ -66,7 +66,7 @@ class DecoderLayer(Structure):
 
 
 class Decoder(Structure):
-    """cpp/decoder.cpp:Decoder."""
+    """cpp/decoder.h:Decoder."""
 
     _fields_ = [
         *_fields("n_layer n_state n_head n_vocab n_text n_audio", c_int32),
@@ -97,7 +97,7 @@ class Encoder(Structure):
 
 
 class Pass(Structure):
-    """cpp/decoder.cpp:Pass."""
+    """cpp/decoder.h:Pass."""
 
     _fields_ = [
         *_fields("n_lines n_groups n_wanted n_heads n_ids lines_of_scores", c_int32),
