@@ -161,7 +161,7 @@ def _power(frames: np.ndarray, n_mels: int) -> np.ndarray:
     """(F, N_FFT) -> (M, F)."""
     out = np.empty((n_mels, len(frames)), np.float32)
     for i in range(0, len(frames), BLOCK):
-        spectrum = np.fft.rfft(frames[i : i + BLOCK] * _hann())  # (F, bins) complex64; numpy 1 makes it complex128
+        spectrum = np.fft.rfft(frames[i : i + BLOCK] * window())  # (F, bins) complex64; numpy 1 makes it complex128
         power = np.square(spectrum.real)
         power += np.square(spectrum.imag)
         for band in _bands(n_mels):
@@ -176,8 +176,11 @@ def _normalise(power: np.ndarray, peak: float) -> np.ndarray:
 
 
 @cache
-def _hann() -> np.ndarray:
-    """As torch rounds it, and with it every log-mel that was ever compared with the reference's."""
+def window() -> np.ndarray:
+    """What a frame is multiplied by, (N_FFT,) float32: Hann's window, periodic.
+
+    As torch rounds it, and with it every log-mel that was ever compared with the reference's.
+    """
     angles = np.arange(N_FFT, dtype=np.float32) * np.float32(2 * np.pi / N_FFT)
     return np.float32(0.5) - np.float32(0.5) * np.cos(angles.astype(np.float64)).astype(np.float32)
 

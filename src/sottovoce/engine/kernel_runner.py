@@ -6,8 +6,7 @@ from collections.abc import Sequence as Seq
 
 import numpy as np
 
-from sottovoce.audio import mel
-from sottovoce.engine import align_native, sampler
+from sottovoce.engine import align_native, mel_native, sampler
 from sottovoce.engine.host_rules import HostRules
 from sottovoce.engine.kernels import from_bfloat16, to_bfloat16
 from sottovoce.engine.native import NativeChooser, NativeNetwork
@@ -61,7 +60,8 @@ class KernelRunner(Runner):
         given = [s.features for s in sounds]
         if all(f is not None for f in given):
             return to_bfloat16(np.stack([f for f in given if f is not None]))
-        encoded: np.ndarray = self.network.features(mel.batch(sounds, self.dims.n_mels))
+        heard = mel_native.batch(sounds, self.dims.n_mels, self.n_threads)
+        encoded: np.ndarray = self.network.features(heard)
         return encoded
 
     def encoded(self, sequence: Sequence) -> Encoded:

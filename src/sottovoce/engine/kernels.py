@@ -108,6 +108,12 @@ class Pass(Structure):
     ]
 
 
+class Mels(Structure):
+    """cpp/mel.cpp:Mels."""
+
+    _fields_ = [*_fields("n_mels n_frames", c_int32), *_fields("window turns first n_bins weights", c_void_p)]
+
+
 class Spoken(Structure):
     """cpp/align.cpp:Spoken."""
 
