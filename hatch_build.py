@@ -85,9 +85,19 @@ def _compiler() -> list[str]:
 
 def _compile(compiler: list[str], name: str, path: Path) -> bool:
     part = path.with_suffix(f".{os.getpid()}.part")
-    general = ("-std=c++17", OPTIMISE, "-fPIC", "-shared", "-fopenmp", "-ffp-contract=fast", "-Wall", "-Wno-psabi")
+    general = (
+        "-std=c++17",
+        OPTIMISE,
+        "-fPIC",
+        "-shared",
+        "-fopenmp",
+        "-pthread",
+        "-ffp-contract=fast",
+        "-Wall",
+        "-Wno-psabi",
+    )
     version = f"-DSV_VERSION={source_version()}"
-    command = [*compiler, *general, "-Wno-maybe-uninitialized", version, *BUILDS[name], *SOURCES, "-o", str(part)]
+    command = [*compiler, *general, *warnings, version, *BUILDS[name], *SOURCES, "-o", str(part)]
     ran = subprocess.run(command, cwd=FOLDER, capture_output=True, text=True)
     if ran.returncode:
         print(f"sottovoce: kernels for {name} are left out: {ran.stderr.strip()[-2000:]}", file=sys.stderr)

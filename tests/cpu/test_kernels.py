@@ -8,8 +8,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
-import torch
 
 from sottovoce.engine import kernels
 from sottovoce.errors import ConfigError
@@ -94,4 +94,4 @@ def test_memory_that_is_refused_is_a_memory_error(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(mmap, "mmap", refuse)
     with pytest.raises(MemoryError):
-        kernels.room((kernels.HUGE_PAGE,), torch.uint8)
+        kernels.room((kernels.HUGE_PAGE,), np.uint8)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import gc
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from sottovoce import BusyError, Config, EngineError, Whisper, open_pool
 from sottovoce.engine import memory
+from sottovoce.engine.engine import Engine
 from sottovoce.model import export, hub, modules
 from sottovoce.text import known
 
@@ -82,20 +84,34 @@ def test_a_model_with_wrong_words_does_not_serve(tmp_path: Path) -> None:
         Whisper(tmp_path / "hurt.pt", config=CPU.with_(skip_warm_up=True), pool=pool).close()
 
 
-def tensors() -> list[torch.Tensor]:
-    return [t for t in gc.get_objects() if type(t) in (torch.Tensor, torch.nn.Parameter)]
+def arrays(of: object, seen: set[int]) -> Iterator[tuple[int, int]]:
+    """Where every tensor and array lies that can be reached from an object of ours, and its bytes."""
+    if id(of) in seen:
+        return
+    seen.add(id(of))
+    if isinstance(of, torch.Tensor):
+        yield of.untyped_storage().data_ptr(), of.nbytes
+    elif isinstance(of, np.ndarray):
+        yield of.ctypes.data, of.nbytes
+    elif isinstance(of, torch.nn.Module):
+        for tensor in of.state_dict().values():
+            yield from arrays(tensor, seen)
+    elif isinstance(of, list | tuple):
+        for part in of:
+            yield from arrays(part, seen)
+    elif hasattr(of, "__dict__") and type(of).__module__.startswith("sottovoce"):
+        yield from arrays(list(vars(of).values()), seen)
 
 
 @pytest.mark.parametrize("compute", ["float32", "bfloat16"])
 def test_what_a_model_takes_is_known_before_it_is_loaded(compute: str) -> None:
     """Counted in every tensor that is there once it is awake."""
-    others = {id(t) for t in tensors()}
     with Whisper("tiny", config=CPU, compute=compute) as model:
+        engine = model._permit.engines[0]
+        assert isinstance(engine, Engine)
         storages: dict[int, int] = {}  # what is used of each: huge pages are reserved with room to align them
-        for t in tensors():
-            if id(t) not in others and not t.is_meta:
-                start = t.untyped_storage().data_ptr()
-                storages[start] = max(storages.get(start, 0), t.nbytes)
+        for start, n_bytes in arrays(engine.runner.network, set()):
+            storages[start] = max(storages.get(start, 0), n_bytes)
         expected = memory.n_bytes(model.dims, model.choice.device, model.choice.dtype, CPU.rows)
         assert expected == pytest.approx(sum(storages.values()), rel=0.05)
 

@@ -2,6 +2,9 @@
 
 #include "layers.h"
 
+#include <thread>
+#include <vector>
+
 namespace sv {
 
 enum Kind : int32_t { FLOAT32, FLOAT16, BFLOAT16 };  // engine/kernels.py:KINDS
@@ -36,15 +39,19 @@ static inline v16 numbers(int32_t kind, const void* from, long i) {
     return load<v16>((const float*)from + i);
 }
 
-// Lines of a matrix, of which `use` is given up to 64 and the group that they are columns of.
+// Lines of a matrix, of which `use` is given up to 64 and the group that they are columns of. Threads of its own, that end:
+// OpenMP would leave a pool of them with whoever loads, beside that of the engine's thread (threads.py).
 template <typename Use>
 static void by_group(int64_t n, int32_t n_threads, Use use) {
-    int64_t groups = (n + GROUP - 1) / GROUP;
-#pragma omp parallel for num_threads(n_threads)
-    for (int64_t g = 0; g < groups; g++) {
-        int64_t left = n - g * GROUP;
-        use(g, left < GROUP ? (int)left : GROUP);
-    }
+    int groups = (int)((n + GROUP - 1) / GROUP), workers = n_threads < groups ? n_threads : groups;
+    auto work = [&](int i) {
+        Part mine = part(groups, i, workers);
+        for (int64_t g = mine.begin; g < mine.end; g++) use(g, n - g * GROUP < GROUP ? (int)(n - g * GROUP) : GROUP);
+    };
+    std::vector<std::thread> others;
+    for (int i = 1; i < workers; i++) others.emplace_back(work, i);
+    work(0);
+    for (std::thread& other : others) other.join();
 }
 
 // Whole numbers of 8 bits, TOGETHER of a line after one another.
