@@ -57,7 +57,7 @@ class NativeNetwork:
 
 
 class NativeEncoder:
-    """An encoder's packed weights. bits: 16 or 8, of its blocks' linear layers and of what they are given."""
+    """An encoder's packed weights. bits: 16 or 8, of its blocks' weights and of what is multiplied."""
 
     def __init__(self, encoder: Encoder, dims: Dims, n_threads: int, bits: int = 16) -> None:
         found = kernels.library()
@@ -84,7 +84,7 @@ class NativeEncoder:
                 setattr(layers[i], name, _pointer(tensor, self._kept))
         norm = _pointer(encoder.ln_post.weight, self._kept), _pointer(encoder.ln_post.bias, self._kept)
         self._structure = kernels.Encoder(
-            dims.n_audio_layer, dims.n_audio_state, dims.n_audio_head, dims.n_audio_ctx, *norm, layers
+            *(dims.n_audio_layer, dims.n_audio_state, dims.n_audio_head, dims.n_audio_ctx), bits, *norm, layers
         )
         self.n_mels = padded(dims.n_mels, TILE_K)
         conv1, conv2 = encoder.conv1, encoder.conv2

@@ -130,9 +130,11 @@ static inline Ints dot4(Ints acc, Ints a, Ints b) {
 }
 #endif
 
-// sums (M x 64) of M lines and one packed group, n_quads fours of k
+// sums (M x 64) of M lines and one packed group, n_quads fours of k. NOTE: inlined, gcc 12 moves its sums from register
+// to register.
 template <int M>
-static inline void sum_block(const uint8_t* a, long lda, const int8_t* b, int n_quads, int32_t* sums) {
+__attribute__((noinline)) static void sum_block(const uint8_t* a, long lda, const int8_t* b, int n_quads,
+                                                int32_t* sums) {
     constexpr int WIDTH = sizeof(Ints) / 4;  // columns of a vector
     for (int first = 0; first < GROUP; first += VECTORS_BYTE * WIDTH) {
         Ints acc[M][VECTORS_BYTE];
@@ -187,18 +189,21 @@ static inline void byte_tiles_2x2(const uint8_t* a, long lda, const int8_t* b, i
 }
 #endif
 
-// C (n_lines x 64) = what lines stand for . what columns from `column` on stand for; n_lines <= 32, k a multiple of 64.
+// sums (n_lines x 64) of lines and one packed group, n_lines <= 32; k: a multiple of 4, with AMX of 64.
 // NOTE: with AMX, 32 lines are read and written whatever n_lines is.
-static inline void product_bytes(const ByteLines& a, long first, int n_lines, const Weight& w, int column, float* c) {
-    const uint8_t* lines = a.bytes + first * a.width;
-    const int8_t* b = (const int8_t*)w.packed + (long)column * a.width;
-    int32_t* sums = (int32_t*)c;
+static inline void sum_products(const uint8_t* a, long lda, int n_lines, const int8_t* b, int k, int32_t* sums) {
 #if defined(__AMX_INT8__)
-    byte_tiles_2x2(lines, a.width, b, a.width / BYTE_K, sums);
-    byte_tiles_2x2(lines, a.width, b + 128, a.width / BYTE_K, sums + 32);
+    byte_tiles_2x2(a, lda, b, k / BYTE_K, sums);
+    byte_tiles_2x2(a, lda, b + 128, k / BYTE_K, sums + 32);
 #else
-    sum_lines<LINES_BYTE>(lines, a.width, n_lines, b, a.width / 4, sums);
+    sum_lines<LINES_BYTE>(a, lda, n_lines, b, k / 4, sums);
 #endif
+}
+
+// C (n_lines x 64) = what lines stand for . what columns from `column` on stand for; as above
+static inline void product_bytes(const ByteLines& a, long first, int n_lines, const Weight& w, int column, float* c) {
+    const int8_t* b = (const int8_t*)w.packed + (long)column * a.width;
+    sum_products(a.bytes + first * a.width, a.width, n_lines, b, a.width, (int32_t*)c);
     finish_bytes(c, n_lines, a.scale + first, a.zero + first, w, column);
 }
 

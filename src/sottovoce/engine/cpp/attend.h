@@ -1,0 +1,185 @@
+// Keys and values as products want them, and attention of one head in whole numbers of 8 bits. Knows no window.
+//
+//     score of query m and key n:  q_scale[m] * k_scale[n] * (sum of (q + HALF) * k  -  HALF * sum of k)
+//     heard by query m:            sum over spans of keys of  step * sum of p * v,  p ~ probability * v_scale / step
+//
+// A step belongs to a query and a span: what many keys of little weight say together is not lost beside one of much.
+
+#pragma once
+
+#include "layers.h"
+
+namespace sv {
+
+constexpr int QUERIES = 32;                // of one head that attend together
+constexpr int SPAN = 2 * GROUP;            // keys whose probabilities share a step
+constexpr int HALF = (MOST_BYTE + 1) / 2;  // makes whole numbers unsigned
+constexpr float LOG2E = 1.44269504088896f;
+
+// 32 lines of keys of one head, as columns. c: (32, 64) with its bias; to: the head's packed keys, line: a multiple of 32
+static inline void pack_keys(const float* c, bf16* to, int line) {
+    uint32_t* at = (uint32_t*)(to + (long)(line / GROUP) * GROUP * HEAD) + line % GROUP;
+    for (int m = 0; m < BLOCK; m++) {
+        alignas(64) bf16 row[HEAD];
+        for (int i = 0; i < HEAD; i += 16) narrow(row + i, load<v16>(c + m * GROUP + i));
+        for (int p = 0; p < HEAD / 2; p++) std::memcpy(at + (long)p * GROUP + m, row + 2 * p, 4);
+    }
+}
+
+// 32 lines of values of one head: two lines together
+static inline void pack_values(const float* c, bf16* to, int line) {
+    for (int m = 0; m < BLOCK; m += 2)
+        for (int i = 0; i < HEAD; i += 16) {
+            u16 even = rounded(load<v16>(c + m * GROUP + i)), odd = rounded(load<v16>(c + (m + 1) * GROUP + i));
+            store(to + (long)(line + m) * HEAD + 2 * i, even | (odd << 16));
+        }
+}
+
+struct Head8 {
+    uint8_t* q;  // (lines, 64), a line every `stride`
+    float* q_scale;
+    int8_t *k, *v;  // fours of channels of 64 keys, fours of keys of 64 channels
+    float *k_scale, *v_scale;
+    int32_t* k_shift;
+    long stride;
+};
+
+// Which of 16 keys are among n
+static inline i16 are_real(int n) {
+    return i16{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15} < n;
+}
+
+static inline float largest_of(const float* line) {
+    v16 top = {};
+    for (int i = 0; i < HEAD; i += 16) top = max(top, max(load<v16>(line + i), -load<v16>(line + i)));
+    return largest(top);
+}
+
+static inline i16 to_whole(v16 v) {
+#if defined(__AVX512F__)
+    return (i16)_mm512_cvtps_epi32((__m512)v);
+#else
+    return __builtin_convertvector((v + 12582912.f) - 12582912.f, i16);
+#endif
+}
+
+// 32 lines from `line` on: c (32, 64)
+static inline void pack_queries8(const float* c, const Head8& h, int line) {
+    for (int m = 0; m < BLOCK; m++) {
+        float most = largest_of(c + m * GROUP), each = most > 0 ? (HALF - 1) / most : 0.0f;
+        h.q_scale[line + m] = most / (HALF - 1) * 0.125f * LOG2E;  // scores are exponents of 2
+        for (int i = 0; i < HEAD; i += 16)
+            narrow_byte(h.q + (line + m) * h.stride + i, load<v16>(c + m * GROUP + i) * each + (float)HALF);
+    }
+}
+
+static inline void pack_keys8(const float* c, const Head8& h, int line) {
+    char* at = (char*)h.k + (long)(line / GROUP) * GROUP * HEAD + line % GROUP * 4;
+    for (int m = 0; m < BLOCK; m++) {
+        float most = largest_of(c + m * GROUP), each = most > 0 ? 127 / most : 0.0f;
+        alignas(64) int8_t row[HEAD];
+        i16 total = {};
+        for (int i = 0; i < HEAD; i += 16) {
+            v16 x = load<v16>(c + m * GROUP + i) * each;
+            total += to_whole(x);
+            narrow8(row + i, x);
+        }
+        int32_t sum = 0;
+        for (int i = 0; i < 16; i++) sum += total[i];
+        h.k_scale[line + m] = most / 127;
+        h.k_shift[line + m] = -HALF * sum;
+        for (int p = 0; p < HEAD / 4; p++) std::memcpy(at + p * QUAD_LINE + 4 * m, row + 4 * p, 4);
+    }
+}
+
+static inline void pack_values8(const float* c, const Head8& h, int line) {
+    for (int m = 0; m < BLOCK; m += 4) {
+        float each[4];
+        for (int j = 0; j < 4; j++) {
+            float most = largest_of(c + (m + j) * GROUP);
+            each[j] = most > 0 ? 127 / most : 0.0f;
+            h.v_scale[line + m + j] = most / 127;
+        }
+        for (int i = 0; i < HEAD; i += 16) {
+            u16 four = {};
+            for (int j = 0; j < 4; j++)
+                four |= ((u16)to_whole(load<v16>(c + (m + j) * GROUP + i) * each[j]) & 255) << 8 * j;
+            store(h.v + (long)(line + m) * HEAD + 4 * i, four);
+        }
+    }
+}
+
+// Scores of 32 queries and all keys, and the largest of each query. sums: room for (32, 64)
+static inline void score8(const Head8& h, int line, int n_keys, int keys, float* scores, int32_t* sums, float* top) {
+    v16 tops[QUERIES];
+    for (v16& t : tops) t = all(-__builtin_inff());
+    for (int n = 0; n < n_keys; n += GROUP) {
+        sum_products(h.q + line * h.stride, h.stride, QUERIES, h.k + (long)n * HEAD, HEAD, sums);
+        i16 shift[4], real[4];
+        v16 each[4];
+        for (int i = 0; i < 4; i++) {
+            shift[i] = load<i16>(h.k_shift + n + 16 * i);
+            each[i] = load<v16>(h.k_scale + n + 16 * i);
+            real[i] = are_real(n_keys - n - 16 * i);
+        }
+        for (int m = 0; m < QUERIES; m++)
+            for (int i = 0; i < 4; i++) {
+                v16 s = __builtin_convertvector(load<i16>(sums + m * GROUP + 16 * i) + shift[i], v16) * each[i];
+                s = real[i] ? s : all(-__builtin_inff());  // beyond the window lies whatever was there
+                tops[m] = max(tops[m], s);
+                store(scores + (long)m * keys + n + 16 * i, s);
+            }
+    }
+    for (int m = 0; m < QUERIES; m++) top[m] = largest(tops[m]);
+}
+
+// Scores of one query -> its bytes p, a span's step; returns the sum of probabilities
+static inline float soften8(const float* scores, float scale, float top, const float* v_scale, int n_keys, int keys,
+                            uint8_t* p, float* step) {
+    v16 total = {}, shift = all(top * scale);
+    for (int n = 0; n < keys; n += SPAN) {
+        v16 parts[SPAN / 16], most = {};
+        for (int i = 0; i < SPAN; i += 16) {
+            v16 x = exp2_rough(load<v16>(scores + n + i) * scale - shift), part = x * load<v16>(v_scale + n + i);
+            if (n + i + 16 > n_keys) {
+                i16 real = are_real(n_keys - n - i);
+                x = real ? x : all(0);
+                part = real ? part : all(0);
+            }
+            total += x;
+            parts[i / 16] = part;
+            most = max(most, parts[i / 16]);
+        }
+        float span = largest(most), each = span > 0 ? MOST_BYTE / span : 0.0f;
+        step[n / SPAN] = span / MOST_BYTE;
+        for (int i = 0; i < SPAN; i += 16) narrow_byte(p + n + i, min(parts[i / 16] * each, all(MOST_BYTE)));
+    }
+    return sum(total);
+}
+
+// What 32 queries from `line` on hear, n_keys keys in room for `keys`, a multiple of SPAN. out: (32, 64) bfloat16.
+// scores: (32, keys); p: the same as bytes; step: (32, keys / SPAN); c: two times (32, 64)
+static inline void attend8(const Head8& h, int line, int n_keys, int keys, float* scores, uint8_t* p, float* step,
+                           float* c, bf16* out, long stride) {
+    int32_t* sums = (int32_t*)c + QUERIES * GROUP;
+    float top[QUERIES], total[QUERIES];
+    int spans = keys / SPAN;
+    score8(h, line, n_keys, keys, scores, sums, top);
+    for (int m = 0; m < QUERIES; m++)
+        total[m] = soften8(scores + (long)m * keys, h.q_scale[line + m], top[m], h.v_scale, n_keys, keys,
+                           p + (long)m * keys, step + m * spans);
+    std::memset(c, 0, sizeof(float) * QUERIES * GROUP);
+    for (int n = 0; n < keys; n += SPAN) {
+        sum_products(p + n, keys, QUERIES, h.v + (long)n * HEAD, SPAN, sums);
+        for (int m = 0; m < QUERIES; m++)
+            for (int i = 0; i < HEAD; i += 16) {
+                v16 part = __builtin_convertvector(load<i16>(sums + m * GROUP + i), v16);
+                store(c + m * GROUP + i, load<v16>(c + m * GROUP + i) + part * step[m * spans + n / SPAN]);
+            }
+    }
+    for (int m = 0; m < QUERIES; m++)
+        for (int i = 0; i < HEAD; i += 16)
+            narrow(out + m * stride + i, load<v16>(c + m * GROUP + i) * (1.0f / total[m]));
+}
+
+}  // namespace sv
