@@ -16,7 +16,8 @@ constexpr int SPAN = 2 * GROUP;            // keys whose probabilities share a s
 constexpr int HALF = (MOST_BYTE + 1) / 2;  // makes whole numbers unsigned
 constexpr float LOG2E = 1.44269504088896f;
 
-// 32 lines of keys of one head, as columns. c: (32, 64) with its bias; to: the head's packed keys, line: a multiple of 32
+// 32 lines of keys of one head, as columns. c: (32, 64) with its bias; to: the head's packed keys, line: a multiple
+// of 32
 static inline void pack_keys(const float* c, bf16* to, int line) {
     uint32_t* at = (uint32_t*)(to + (long)(line / GROUP) * GROUP * HEAD) + line % GROUP;
     for (int m = 0; m < BLOCK; m++) {
@@ -44,22 +45,28 @@ struct Head8 {
     long stride;
 };
 
-// Which of 16 keys are among n
-static inline i16 are_real(int n) {
-    return i16{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15} < n;
+// Which of the next keys are among n
+static inline vi are_real(int n) {
+    vi place;
+    for (int i = 0; i < WIDE; i++) place[i] = i;
+    return place < n;
 }
 
 static inline float largest_of(const float* line) {
-    v16 top = {};
-    for (int i = 0; i < HEAD; i += 16) top = max(top, max(load<v16>(line + i), -load<v16>(line + i)));
-    return largest(top);
+    vf top = {};
+    for (int i = 0; i < HEAD; i += WIDE) top = greater(top, greater(load<vf>(line + i), -load<vf>(line + i)));
+    return greatest(top);
 }
 
-static inline i16 to_whole(v16 v) {
+// exp2_rough, of a register
+static inline vf power(vf x) {
 #if defined(__AVX512F__)
-    return (i16)_mm512_cvtps_epi32((__m512)v);
+    return exp2_rough(x);
 #else
-    return __builtin_convertvector((v + 12582912.f) - 12582912.f, i16);
+    vf n = (x + 12582912.f) - 12582912.f, f = x - n;
+    vf p = ((5.5717960e-2f * f + 2.4260854e-1f) * f + 6.9315061e-1f) * f + 9.9992520e-1f;
+    vf r = (vf)((vi)p + (to_whole(n) << 23));
+    return x < -125.0f ? floats(0.0f) : r;
 #endif
 }
 
@@ -68,8 +75,8 @@ static inline void pack_queries8(const float* c, const Head8& h, int line) {
     for (int m = 0; m < BLOCK; m++) {
         float most = largest_of(c + m * GROUP), each = most > 0 ? (HALF - 1) / most : 0.0f;
         h.q_scale[line + m] = most / (HALF - 1) * 0.125f * LOG2E;  // scores are exponents of 2
-        for (int i = 0; i < HEAD; i += 16)
-            narrow_byte(h.q + (line + m) * h.stride + i, load<v16>(c + m * GROUP + i) * each + (float)HALF);
+        for (int i = 0; i < HEAD; i += WIDE)
+            narrow_byte(h.q + (line + m) * h.stride + i, load<vf>(c + m * GROUP + i) * each + (float)HALF);
     }
 }
 
@@ -77,18 +84,19 @@ static inline void pack_keys8(const float* c, const Head8& h, int line) {
     char* at = (char*)h.k + (long)(line / GROUP) * GROUP * HEAD + line % GROUP * 4;
     for (int m = 0; m < BLOCK; m++) {
         float most = largest_of(c + m * GROUP), each = most > 0 ? 127 / most : 0.0f;
-        alignas(64) int8_t row[HEAD];
-        i16 total = {};
-        for (int i = 0; i < HEAD; i += 16) {
-            v16 x = load<v16>(c + m * GROUP + i) * each;
+        alignas(64) uint8_t row[HEAD];
+        vi total = {};
+        for (int i = 0; i < HEAD; i += WIDE) {
+            vf x = load<vf>(c + m * GROUP + i) * each + 128.0f;
             total += to_whole(x);
-            narrow8(row + i, x);
+            narrow_byte(row + i, x);
         }
-        int32_t sum = 0;
-        for (int i = 0; i < 16; i++) sum += total[i];
+        int32_t sum = -128 * HEAD;
+        for (int i = 0; i < WIDE; i++) sum += total[i];
         h.k_scale[line + m] = most / 127;
         h.k_shift[line + m] = -HALF * sum;
-        for (int p = 0; p < HEAD / 4; p++) std::memcpy(at + p * QUAD_LINE + 4 * m, row + 4 * p, 4);
+        for (int p = 0; p < HEAD / 4; p++)  // u - 128, of four at once
+            store(at + p * QUAD_LINE + 4 * m, load<uint32_t>(row + 4 * p) ^ 0x80808080u);
     }
 }
 
@@ -100,10 +108,10 @@ static inline void pack_values8(const float* c, const Head8& h, int line) {
             each[j] = most > 0 ? 127 / most : 0.0f;
             h.v_scale[line + m + j] = most / 127;
         }
-        for (int i = 0; i < HEAD; i += 16) {
-            u16 four = {};
+        for (int i = 0; i < HEAD; i += WIDE) {
+            vi four = {};
             for (int j = 0; j < 4; j++)
-                four |= ((u16)to_whole(load<v16>(c + (m + j) * GROUP + i) * each[j]) & 255) << 8 * j;
+                four |= (to_whole(load<vf>(c + (m + j) * GROUP + i) * each[j]) & 255) << 8 * j;
             store(h.v + (long)(line + m) * HEAD + 4 * i, four);
         }
     }
@@ -111,50 +119,55 @@ static inline void pack_values8(const float* c, const Head8& h, int line) {
 
 // Scores of 32 queries and all keys, and the largest of each query. sums: room for (32, 64)
 static inline void score8(const Head8& h, int line, int n_keys, int keys, float* scores, int32_t* sums, float* top) {
-    v16 tops[QUERIES];
-    for (v16& t : tops) t = all(-__builtin_inff());
+    constexpr int N = GROUP / WIDE;
+    const vf nothing = floats(-__builtin_inff());
+    vf tops[QUERIES];
+    for (vf& t : tops) t = nothing;
     for (int n = 0; n < n_keys; n += GROUP) {
         sum_products(h.q + line * h.stride, h.stride, QUERIES, h.k + (long)n * HEAD, HEAD, sums);
-        i16 shift[4], real[4];
-        v16 each[4];
-        for (int i = 0; i < 4; i++) {
-            shift[i] = load<i16>(h.k_shift + n + 16 * i);
-            each[i] = load<v16>(h.k_scale + n + 16 * i);
-            real[i] = are_real(n_keys - n - 16 * i);
+        vi shift[N], real[N];
+        vf each[N];
+        for (int i = 0; i < N; i++) {
+            shift[i] = load<vi>(h.k_shift + n + WIDE * i);
+            each[i] = load<vf>(h.k_scale + n + WIDE * i);
+            real[i] = are_real(n_keys - n - WIDE * i);
         }
         for (int m = 0; m < QUERIES; m++)
-            for (int i = 0; i < 4; i++) {
-                v16 s = __builtin_convertvector(load<i16>(sums + m * GROUP + 16 * i) + shift[i], v16) * each[i];
-                s = real[i] ? s : all(-__builtin_inff());  // beyond the window lies whatever was there
-                tops[m] = max(tops[m], s);
-                store(scores + (long)m * keys + n + 16 * i, s);
+            for (int i = 0; i < N; i++) {
+                vf s = floats(load<vi>(sums + m * GROUP + WIDE * i) + shift[i]) * each[i];
+                s = real[i] ? s : nothing;  // beyond the window lies whatever was there
+                tops[m] = greater(tops[m], s);
+                store(scores + (long)m * keys + n + WIDE * i, s);
             }
     }
-    for (int m = 0; m < QUERIES; m++) top[m] = largest(tops[m]);
+    for (int m = 0; m < QUERIES; m++) top[m] = greatest(tops[m]);
 }
 
 // Scores of one query -> its bytes p, a span's step; returns the sum of probabilities
 static inline float soften8(const float* scores, float scale, float top, const float* v_scale, int n_keys, int keys,
                             uint8_t* p, float* step) {
-    v16 total = {}, shift = all(top * scale);
+    vf total = {}, shift = floats(top * scale);
     for (int n = 0; n < keys; n += SPAN) {
-        v16 parts[SPAN / 16], most = {};
-        for (int i = 0; i < SPAN; i += 16) {
-            v16 x = exp2_rough(load<v16>(scores + n + i) * scale - shift), part = x * load<v16>(v_scale + n + i);
-            if (n + i + 16 > n_keys) {
-                i16 real = are_real(n_keys - n - i);
-                x = real ? x : all(0);
-                part = real ? part : all(0);
+        vf parts[SPAN / WIDE], most = {};
+        for (int i = 0; i < SPAN; i += WIDE) {
+            vf x = power(load<vf>(scores + n + i) * scale - shift), part = x * load<vf>(v_scale + n + i);
+            if (n + i + WIDE > n_keys) {
+                vi real = are_real(n_keys - n - i);
+                x = real ? x : floats(0.0f);
+                part = real ? part : floats(0.0f);
             }
             total += x;
-            parts[i / 16] = part;
-            most = max(most, parts[i / 16]);
+            parts[i / WIDE] = part;
+            most = greater(most, parts[i / WIDE]);
         }
-        float span = largest(most), each = span > 0 ? MOST_BYTE / span : 0.0f;
+        float span = greatest(most), each = span > 0 ? MOST_BYTE / span : 0.0f;
         step[n / SPAN] = span / MOST_BYTE;
-        for (int i = 0; i < SPAN; i += 16) narrow_byte(p + n + i, min(parts[i / 16] * each, all(MOST_BYTE)));
+        for (int i = 0; i < SPAN; i += WIDE)
+            narrow_byte(p + n + i, lesser(parts[i / WIDE] * each, floats((float)MOST_BYTE)));
     }
-    return sum(total);
+    float sum = 0;
+    for (int i = 0; i < WIDE; i++) sum += total[i];
+    return sum;
 }
 
 // What 32 queries from `line` on hear, n_keys keys in room for `keys`, a multiple of SPAN. out: (32, 64) bfloat16.
@@ -172,9 +185,9 @@ static inline void attend8(const Head8& h, int line, int n_keys, int keys, float
     for (int n = 0; n < keys; n += SPAN) {
         sum_products(p + n, keys, QUERIES, h.v + (long)n * HEAD, SPAN, sums);
         for (int m = 0; m < QUERIES; m++)
-            for (int i = 0; i < HEAD; i += 16) {
-                v16 part = __builtin_convertvector(load<i16>(sums + m * GROUP + i), v16);
-                store(c + m * GROUP + i, load<v16>(c + m * GROUP + i) + part * step[m * spans + n / SPAN]);
+            for (int i = 0; i < HEAD; i += WIDE) {
+                vf part = floats(load<vi>(sums + m * GROUP + i));
+                store(c + m * GROUP + i, load<vf>(c + m * GROUP + i) + part * step[m * spans + n / SPAN]);
             }
     }
     for (int m = 0; m < QUERIES; m++)
