@@ -85,17 +85,8 @@ def _compiler() -> list[str]:
 
 def _compile(compiler: list[str], name: str, path: Path) -> bool:
     part = path.with_suffix(f".{os.getpid()}.part")
-    general = (
-        "-std=c++17",
-        OPTIMISE,
-        "-fPIC",
-        "-shared",
-        "-fopenmp",
-        "-pthread",
-        "-ffp-contract=fast",
-        "-Wall",
-        "-Wno-psabi",
-    )
+    general = ("-std=c++17", OPTIMISE, "-fPIC", "-shared", "-fopenmp", "-pthread", "-ffp-contract=fast")
+    warnings = ("-Wall", "-Wno-psabi", "-Wno-maybe-uninitialized")
     version = f"-DSV_VERSION={source_version()}"
     command = [*compiler, *general, *warnings, version, *BUILDS[name], *SOURCES, "-o", str(part)]
     ran = subprocess.run(command, cwd=FOLDER, capture_output=True, text=True)

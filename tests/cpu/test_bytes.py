@@ -121,6 +121,43 @@ def test_the_largest_and_the_least_of_numbers(door: ctypes.CDLL, value: float, w
     multiplied(door, x, w)
 
 
+def attended(door: ctypes.CDLL, q: np.ndarray, k: np.ndarray, v: np.ndarray) -> float:
+    """The error of what one head hears, as a share of what it should hear; twin: softmax in float64."""
+    n_keys, lines = len(k), -(-len(k) // 32) * 32
+    given = [np.zeros((lines, 64), np.float32) for _ in range(3)]
+    for to, x in zip(given, (q, k, v), strict=True):
+        to[:n_keys] = x
+    out, scratch = np.zeros((lines, 64), np.uint16), np.full((1 << 18) + 2048 * lines, 0xFF, np.uint8)
+    pointers = (ctypes.c_void_p(a.ctypes.data) for a in (*given, out, scratch))
+    door.sv_attend8(lines, n_keys, *pointers)
+    ours = (out.astype(np.uint32) << 16).view(np.float32)[:n_keys]
+    scores = given[0][:n_keys].astype(np.float64) @ k.T / 8
+    p = np.exp(scores - scores.max(1, keepdims=True))
+    theirs = p / p.sum(1, keepdims=True) @ v
+    return float(np.sqrt(np.square(ours - theirs).mean() / np.square(theirs).mean()))
+
+
+@pytest.mark.parametrize("n_keys", [1, 20, 64, 127, 150, 1500])
+def test_one_head_attends(door: ctypes.CDLL, n_keys: int) -> None:
+    """Scores are about 3 times normal: some queries hear a few keys, some many."""
+    draw = np.random.default_rng(n_keys)
+    q, k, v = (draw.normal(0, size, (n_keys, 64)).astype(np.float32) for size in (2.0, 1.5, 1.0))
+    assert attended(door, q, k, v + draw.normal(0, 1, 64).astype(np.float32)) < (
+        0.03 if door.sv_most_byte() == 255 else 0.06
+    )
+
+
+def test_many_keys_of_little_weight_are_heard(door: ctypes.CDLL) -> None:
+    """One key of weight 1 beside 1499 of weight 1/1000: with one step for all of them these would be nothing (0.6).
+
+    Now the 127 that share a step with the heavy one are: a twelfth of what they say together.
+    """
+    q, k, v = (np.zeros((1500, 64), np.float32) for _ in range(3))
+    q[:, 0], k[700, 0] = 8, 7
+    v[:, 1], v[700, 2] = 1, 1
+    assert attended(door, q, k, v) < 0.05
+
+
 @pytest.fixture(scope="module")
 def model() -> Whisper:
     torch.manual_seed(0)

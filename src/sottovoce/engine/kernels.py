@@ -90,7 +90,7 @@ class Encoder(Structure):
     """cpp/encoder.cpp:Encoder."""
 
     _fields_ = [
-        *_fields("n_layer n_state n_head n_audio", c_int32),
+        *_fields("n_layer n_state n_head n_audio attention_bits", c_int32),
         *_fields("norm norm_bias", c_void_p),
         ("layers", POINTER(EncoderLayer)),
     ]

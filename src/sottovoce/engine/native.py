@@ -59,7 +59,7 @@ class NativeNetwork:
 
 
 class NativeEncoder:
-    """An encoder's packed weights. bits: 16 or 8, of its blocks' linear layers and of what they are given."""
+    """An encoder's packed weights. bits: 16 or 8, of its blocks' weights and of what is multiplied."""
 
     def __init__(self, dims: Dims, read: Read, n_threads: int, bits: int = 16) -> None:
         found = kernels.library()
@@ -83,7 +83,7 @@ class NativeEncoder:
             packing.fill(layer, parts, self._kept)
         ends = packing.addresses(packing.norm(read, "encoder.ln_post", "norm").values(), self._kept)
         sizes = dims.n_audio_layer, dims.n_audio_state, dims.n_audio_head, dims.n_audio_ctx
-        self._structure = kernels.Encoder(*sizes, *ends, layers)
+        self._structure = kernels.Encoder(*sizes, bits, *ends, layers)
         self.n_mels = padded(dims.n_mels, TILE_K)
         taps = [read(f"encoder.conv{i}.weight").float32().transpose(0, 2, 1) for i in (1, 2)]  # (C, 3, n_in)
         taps[0] = np.pad(taps[0], ((0, 0), (0, 0), (0, self.n_mels - dims.n_mels)))

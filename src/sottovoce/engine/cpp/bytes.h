@@ -38,49 +38,99 @@ struct Weight {
     const int32_t* sums;
 };
 
-// to the nearest whole number; 0 <= v <= 255
-static inline void narrow_byte(uint8_t* p, v16 v) {
+// As many floats as a register holds. NOTE: of vectors wider than that gcc 12 compares and converts one number after
+// another.
 #if defined(__AVX512F__)
-    _mm_storeu_si128((__m128i*)p, _mm512_cvtepi32_epi8(_mm512_cvtps_epi32((__m512)v)));
+constexpr int WIDE = 16;
 #elif defined(__AVX2__)
-    __m256 half[2];
-    std::memcpy(half, &v, sizeof v);
-    __m256i words = _mm256_packus_epi32(_mm256_cvtps_epi32(half[0]), _mm256_cvtps_epi32(half[1]));
-    words = _mm256_permute4x64_epi64(words, 0xd8);
-    __m128i lower = _mm256_castsi256_si128(words), upper = _mm256_extracti128_si256(words, 1);
-    _mm_storeu_si128((__m128i*)p, _mm_packus_epi16(lower, upper));
+constexpr int WIDE = 8;
 #else
-    for (int i = 0; i < 16; i++) p[i] = (uint8_t)((v[i] + 12582912.f) - 12582912.f);
+constexpr int WIDE = 4;
+#endif
+typedef float vf __attribute__((vector_size(4 * WIDE)));
+typedef int32_t vi __attribute__((vector_size(4 * WIDE)));
+
+static inline vf lesser(vf a, vf b) { return a < b ? a : b; }
+static inline vf greater(vf a, vf b) { return a > b ? a : b; }
+static inline vf floats(float x) { return vf{} + x; }
+static inline vf floats(vi v) { return __builtin_convertvector(v, vf); }
+static inline vf load_floats(const float* p) { return load<vf>(p); }
+
+static inline vf load_floats(const bf16* p) {
+#if defined(__AVX512F__)
+    return (vf)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)p)), 16);
+#elif defined(__AVX2__)
+    return (vf)_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i*)p)), 16);
+#else
+    typedef uint16_t half __attribute__((vector_size(2 * WIDE)));
+    return (vf)(__builtin_convertvector(load<half>(p), vi) << 16);
+#endif
+}
+
+static inline float greatest(vf v) {
+#if defined(__AVX512F__)
+    return largest(v);
+#else
+    float most = v[0];
+    for (int i = 1; i < WIDE; i++) most = v[i] > most ? v[i] : most;
+    return most;
+#endif
+}
+
+// to the nearest whole number
+static inline vi to_whole(vf v) {
+#if defined(__AVX512F__)
+    return (vi)_mm512_cvtps_epi32((__m512)v);
+#elif defined(__AVX2__)
+    return (vi)_mm256_cvtps_epi32((__m256)v);
+#else
+    return __builtin_convertvector((v + 12582912.f) - 12582912.f, vi);
+#endif
+}
+
+// the same as bytes; 0 <= v <= 255
+static inline void narrow_byte(uint8_t* p, vf v) {
+#if defined(__AVX512F__)
+    _mm_storeu_si128((__m128i*)p, _mm512_cvtepi32_epi8((__m512i)to_whole(v)));
+#elif defined(__AVX2__)
+    __m256i whole = (__m256i)to_whole(v);
+    __m128i words = _mm_packus_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256(whole, 1));
+    _mm_storel_epi64((__m128i*)p, _mm_packus_epi16(words, words));
+#else
+    vi whole = to_whole(v);
+    for (int i = 0; i < WIDE; i++) p[i] = (uint8_t)whole[i];
 #endif
 }
 
 // One line; its width is a multiple of 16.
 template <typename From>
 static inline void to_bytes(const From* from, const ByteLines& to, long line) {
-    v16 least = {}, most = {};
-    for (long i = 0; i < to.width; i += 16) {
-        v16 x = widen(from + i);
-        least = min(least, x);
-        most = max(most, x);
+    vf least = {}, most = {};
+    for (long i = 0; i < to.width; i += WIDE) {
+        vf x = load_floats(from + i);
+        least = lesser(least, x);
+        most = greater(most, x);
     }
-    float low = -largest(-least), span = largest(most) - low;
+    float low = -greatest(-least), span = greatest(most) - low;
     float each = span > 0 ? MOST_BYTE / span : 0.0f, zero = __builtin_rintf(-low * each);
     to.scale[line] = span / MOST_BYTE;
     to.zero[line] = (int32_t)zero;
     uint8_t* bytes = to.bytes + line * to.width;
-    for (long i = 0; i < to.width; i += 16)
-        narrow_byte(bytes + i, min(max(widen(from + i) * each + zero, all(0)), all(MOST_BYTE)));
+    for (long i = 0; i < to.width; i += WIDE) {
+        vf x = load_floats(from + i) * each + zero;
+        narrow_byte(bytes + i, lesser(greater(x, floats(0.0f)), floats((float)MOST_BYTE)));
+    }
 }
 
 // What sums of products stand for, in place: 64 columns of lines. zero * sum is exact: below 2**31 for 65000 k.
 static inline void finish_bytes(float* c, int n_lines, const float* scale, const int32_t* zero, const Weight& w,
                                 int column) {
-    for (int i = 0; i < GROUP; i += 16) {
-        i16 sums = load<i16>(w.sums + column + i);
-        v16 each = load<v16>(w.scale + column + i);
+    for (int i = 0; i < GROUP; i += WIDE) {
+        vi sums = load<vi>(w.sums + column + i);
+        vf each = load<vf>(w.scale + column + i);
         for (int m = 0; m < n_lines; m++) {
             float* at = c + m * GROUP + i;
-            store(at, __builtin_convertvector(load<i16>(at) - zero[m] * sums, v16) * (scale[m] * each));
+            store(at, floats(load<vi>(at) - zero[m] * sums) * (scale[m] * each));
         }
     }
 }
@@ -128,9 +178,11 @@ static inline Ints dot4(Ints acc, Ints a, Ints b) {
 }
 #endif
 
-// sums (M x 64) of M lines and one packed group, n_quads fours of k
+// sums (M x 64) of M lines and one packed group, n_quads fours of k. NOTE: inlined, gcc 12 moves its sums from register
+// to register.
 template <int M>
-static inline void sum_block(const uint8_t* a, long lda, const int8_t* b, int n_quads, int32_t* sums) {
+__attribute__((noinline)) static void sum_block(const uint8_t* a, long lda, const int8_t* b, int n_quads,
+                                                int32_t* sums) {
     constexpr int WIDTH = sizeof(Ints) / 4;  // columns of a vector
     for (int first = 0; first < GROUP; first += VECTORS_BYTE * WIDTH) {
         Ints acc[M][VECTORS_BYTE];
@@ -185,18 +237,21 @@ static inline void byte_tiles_2x2(const uint8_t* a, long lda, const int8_t* b, i
 }
 #endif
 
-// C (n_lines x 64) = what lines stand for . what columns from `column` on stand for; n_lines <= 32, k a multiple of 64.
+// sums (n_lines x 64) of lines and one packed group, n_lines <= 32; k: a multiple of 4, with AMX of 64.
 // NOTE: with AMX, 32 lines are read and written whatever n_lines is.
-static inline void product_bytes(const ByteLines& a, long first, int n_lines, const Weight& w, int column, float* c) {
-    const uint8_t* lines = a.bytes + first * a.width;
-    const int8_t* b = (const int8_t*)w.packed + (long)column * a.width;
-    int32_t* sums = (int32_t*)c;
+static inline void sum_products(const uint8_t* a, long lda, int n_lines, const int8_t* b, int k, int32_t* sums) {
 #if defined(__AMX_INT8__)
-    byte_tiles_2x2(lines, a.width, b, a.width / BYTE_K, sums);
-    byte_tiles_2x2(lines, a.width, b + 128, a.width / BYTE_K, sums + 32);
+    byte_tiles_2x2(a, lda, b, k / BYTE_K, sums);
+    byte_tiles_2x2(a, lda, b + 128, k / BYTE_K, sums + 32);
 #else
-    sum_lines<LINES_BYTE>(lines, a.width, n_lines, b, a.width / 4, sums);
+    sum_lines<LINES_BYTE>(a, lda, n_lines, b, k / 4, sums);
 #endif
+}
+
+// C (n_lines x 64) = what lines stand for . what columns from `column` on stand for; as above
+static inline void product_bytes(const ByteLines& a, long first, int n_lines, const Weight& w, int column, float* c) {
+    const int8_t* b = (const int8_t*)w.packed + (long)column * a.width;
+    sum_products(a.bytes + first * a.width, a.width, n_lines, b, a.width, (int32_t*)c);
     finish_bytes(c, n_lines, a.scale + first, a.zero + first, w, column);
 }
 

@@ -4,12 +4,11 @@
 // A window is worked on in chunks of up to 384 positions, each of which goes from its queries, keys and values of one
 // layer to those of the next without leaving the cache of its thread; only attention sees all of a window.
 
-#include "layers.h"
+#include "attend.h"
 
 namespace sv {
 
 constexpr int CHUNK = 12 * BLOCK;  // positions; (CHUNK, 4C) bfloat16 of base are 1.5 MB
-constexpr int QUERIES = 32;        // of one head that attend together
 
 struct EncoderLayer {
     const float *norm, *norm_bias;
@@ -25,7 +24,7 @@ struct EncoderLayer {
 };
 
 struct Encoder {
-    int32_t n_layer, n_state, n_head, n_audio;
+    int32_t n_layer, n_state, n_head, n_audio, attention_bits;
     const float *norm, *norm_bias;
     const EncoderLayer* layers;
 };
@@ -33,12 +32,16 @@ struct Encoder {
 struct Hearing {
     int lines;   // positions of a window, padded to BLOCK
     int keys;    // padded to GROUP
+    int keys8;   // padded to SPAN, for attention in 8 bits
     float* x;    // (W, lines, C) the residual stream
     bf16 *q, *k, *v, *heard;
     // per thread
     bf16 *h, *wide, *probs;
-    float *c, *scores;
+    float *c, *scores, *step;
     ByteLines bytes;  // what the layer at work takes, as bytes
+    // for attention in 8 bits, which keeps its numbers in q, k, v and probs: per window and head
+    float *q_scale, *k_scale, *v_scale;
+    int32_t* k_shift;
 };
 
 static size_t lay_out(const Encoder& e, int n_windows, int n_threads, char* base, Hearing* s) {
@@ -46,39 +49,27 @@ static size_t lay_out(const Encoder& e, int n_windows, int n_threads, char* base
     size_t C = e.n_state, W = n_windows, T = n_threads;
     s->lines = (e.n_audio + BLOCK - 1) & ~(BLOCK - 1);
     s->keys = (e.n_audio + GROUP - 1) & ~(GROUP - 1);
+    s->keys8 = (e.n_audio + SPAN - 1) & ~(SPAN - 1);
+    size_t H = W * e.n_head, most = 2 * s->lines > s->keys8 ? 2 * s->lines : s->keys8;
     s->x = (float*)take(&at, W * s->lines * C * 4);
     s->q = (bf16*)take(&at, W * s->lines * C * 2);
     s->k = (bf16*)take(&at, W * s->keys * C * 2);
-    s->v = (bf16*)take(&at, W * s->lines * C * 2);
+    s->v = (bf16*)take(&at, W * most * C);
     s->heard = (bf16*)take(&at, W * s->lines * C * 2);
     s->h = (bf16*)take(&at, T * CHUNK * C * 2);
     s->wide = (bf16*)take(&at, T * CHUNK * 4 * C * 2);
-    s->probs = (bf16*)take(&at, T * QUERIES * s->lines * 2);
-    s->c = (float*)take(&at, T * BLOCK * GROUP * 4);
-    s->scores = (float*)take(&at, T * QUERIES * s->keys * 4);
+    s->probs = (bf16*)take(&at, T * QUERIES * most);
+    s->c = (float*)take(&at, T * BLOCK * GROUP * 8);
+    s->scores = (float*)take(&at, T * QUERIES * s->keys8 * 4);
+    s->step = (float*)take(&at, T * QUERIES * (s->keys8 / SPAN) * 4);
+    s->q_scale = (float*)take(&at, H * s->lines * 4);
+    s->k_scale = (float*)take(&at, H * s->keys8 * 4);
+    s->v_scale = (float*)take(&at, H * s->keys8 * 4);
+    s->k_shift = (int32_t*)take(&at, H * s->keys8 * 4);
     s->bytes.bytes = (uint8_t*)take(&at, T * CHUNK * 4 * C);
     s->bytes.scale = (float*)take(&at, T * CHUNK * 4);
     s->bytes.zero = (int32_t*)take(&at, T * CHUNK * 4);
     return at - base;
-}
-
-// 32 lines of keys of one head, as columns. c: (32, 64) with its bias; to: the head's packed keys, line: a multiple of 32
-static inline void pack_keys(const float* c, bf16* to, int line) {
-    uint32_t* at = (uint32_t*)(to + (long)(line / GROUP) * GROUP * HEAD) + line % GROUP;
-    for (int m = 0; m < BLOCK; m++) {
-        alignas(64) bf16 row[HEAD];
-        for (int i = 0; i < HEAD; i += 16) narrow(row + i, load<v16>(c + m * GROUP + i));
-        for (int p = 0; p < HEAD / 2; p++) std::memcpy(at + (long)p * GROUP + m, row + 2 * p, 4);
-    }
-}
-
-// 32 lines of values of one head: two lines together
-static inline void pack_values(const float* c, bf16* to, int line) {
-    for (int m = 0; m < BLOCK; m += 2)
-        for (int i = 0; i < HEAD; i += 16) {
-            u16 even = rounded(load<v16>(c + m * GROUP + i)), odd = rounded(load<v16>(c + (m + 1) * GROUP + i));
-            store(to + (long)(line + m) * HEAD + 2 * i, even | (odd << 16));
-        }
 }
 
 // 32 lines of one head as whole numbers of 8 bits, each line with its scale, packed in pairs: keys as the columns of a
@@ -120,15 +111,25 @@ static inline void finish_block(float* c, const float* bias, int n_lines, int n_
 // What one thread works with
 struct Desk {
     bf16 *h, *wide, *probs;
-    float *c, *scores;
+    float *c, *scores, *step;
     ByteLines bytes;
 };
 
 static Desk desk_of(const Encoder& e, const Hearing& s, int thread) {
     long C = e.n_state, lines = (long)thread * CHUNK;
     ByteLines bytes = {s.bytes.bytes + lines * 4 * C, 0, s.bytes.scale + lines, s.bytes.zero + lines};
-    return {s.h + lines * C, s.wide + lines * 4 * C, s.probs + (long)thread * QUERIES * s.lines,
-            s.c + (long)thread * BLOCK * GROUP, s.scores + (long)thread * QUERIES * s.keys, bytes};
+    long most = 2 * s.lines > s.keys8 ? 2 * s.lines : s.keys8;
+    bf16* probs = s.probs + (long)thread * QUERIES * most / 2;
+    float* scores = s.scores + (long)thread * QUERIES * s.keys8;
+    float* step = s.step + (long)thread * QUERIES * (s.keys8 / SPAN);
+    float* c = s.c + (long)thread * BLOCK * GROUP * 2;
+    return {s.h + lines * C, s.wide + lines * 4 * C, probs, c, scores, step, bytes};
+}
+
+static Head8 head_of(const Encoder& e, const Hearing& s, int window, int head) {
+    long C = e.n_state, i = (long)window * e.n_head + head, at = i * s.keys8;
+    return {(uint8_t*)s.q + (long)window * s.lines * C + head * HEAD, s.q_scale + i * s.lines, (int8_t*)s.k + at * HEAD,
+            (int8_t*)s.v + at * HEAD, s.k_scale + at, s.v_scale + at, s.k_shift + at, C};
 }
 
 // A linear layer of a chunk, as bytes where its weight is.
@@ -156,6 +157,11 @@ static void project(const Encoder& e, const EncoderLayer& l, const Hearing& s, i
     auto pack = [&](int column, int first, int n, float* c) {
         int which = column / C, head = column % C / HEAD, line = lines.begin + first;
         finish_block(c, l.attn_in_bias + column, n, e.n_audio - line);
+        if (e.attention_bits == 8) {
+            Head8 h = head_of(e, s, window, head);
+            if (which == 0) return pack_queries8(c, h, line);
+            return which == 1 ? pack_keys8(c, h, line) : pack_values8(c, h, line);
+        }
         if (which == 1) return pack_keys(c, s.k + ((long)window * e.n_head + head) * s.keys * HEAD, line);
         if (which == 2) return pack_values(c, s.v + ((long)window * e.n_head + head) * s.lines * HEAD, line);
         for (int m = 0; m < n; m++)
@@ -167,6 +173,11 @@ static void project(const Encoder& e, const EncoderLayer& l, const Hearing& s, i
 
 static void attend(const Encoder& e, const Hearing& s, int window, int head, int line, const Desk& d) {
     int C = e.n_state;
+    bf16* out = s.heard + ((long)window * s.lines + line) * C + head * HEAD;
+    if (e.attention_bits == 8) {
+        Head8 h = head_of(e, s, window, head);
+        return attend8(h, line, e.n_audio, s.keys8, d.scores, (uint8_t*)d.probs, d.step, d.c, out, C);
+    }
     float *scores = d.scores, *c = d.c;
     bf16* probs = d.probs;
     const bf16* q = s.q + ((long)window * s.lines + line) * C + head * HEAD;
@@ -184,7 +195,6 @@ static void attend(const Encoder& e, const Hearing& s, int window, int head, int
     for (int m = 0; m < QUERIES; m++) {
         const float* from = scores + (long)m * s.keys;
         bf16* to = probs + (long)m * s.lines;
-        constexpr float LOG2E = 1.44269504088896f;
         v16 total = {}, shift = all(largest(top[m]) * LOG2E);
         int whole = e.n_audio & ~15;
         for (int i = 0; i < whole; i += 16) {
@@ -202,8 +212,7 @@ static void attend(const Encoder& e, const Hearing& s, int window, int head, int
     product(probs, s.lines, QUERIES, v, s.lines / TILE_K, c, GROUP);
     for (int m = 0; m < QUERIES; m++)
         for (int i = 0; i < HEAD; i += 16)
-            narrow(s.heard + ((long)window * s.lines + line + m) * C + head * HEAD + i,
-                   load<v16>(c + m * GROUP + i) * (1.0f / sums[m]));
+            narrow(out + (long)m * C + i, load<v16>(c + m * GROUP + i) * (1.0f / sums[m]));
 }
 
 static void add_layer(const Encoder& e, const bf16* from, int n_in, int n_lines, const Weight& weight,
