@@ -23,7 +23,8 @@ class KernelRunner(Runner):
     """One model on this CPU, with its slots and rows.
 
     read: gives a tensor of the checkpoint by its name. heads: (layer, head) pairs that word times are read from.
-    kv: bfloat16 keeps keys and values of sound whole, else they are of 8 bits. weight_bits: 16, or 8 in the decoder.
+    kv: bfloat16 keeps keys and values of sound whole, else they are of 8 bits. weight_bits: 16, or 8, and then what they
+    are multiplied with is too.
     """
 
     def __init__(
@@ -41,7 +42,7 @@ class KernelRunner(Runner):
         self.heads = tuple(heads)
         self.n_threads = n_threads
         rules = HostRules(vocabulary, n_rows + 1, dims.n_text_ctx)
-        bits = 16 if kv == "bfloat16" else 8, weight_bits
+        bits = 16 if kv == "bfloat16" else 8, weight_bits, weight_bits
         self.network = NativeNetwork(dims, read, self.n_slots, n_rows, n_threads, *bits)
         self.rules, self.chooser = rules, NativeChooser(rules, n_threads)
 

@@ -56,9 +56,12 @@ class DecoderLayer(Structure):
     """cpp/decoder.h:DecoderLayer."""
 
     _fields_ = _fields(
-        "self_norm self_norm_bias self_in self_in_scale self_in_bias self_out self_out_scale self_out_bias "
-        "cross_norm cross_norm_bias cross_in cross_in_scale cross_in_bias cross_out cross_out_scale cross_out_bias "
-        "mlp_norm mlp_norm_bias mlp_in mlp_in_scale mlp_in_bias mlp_out mlp_out_scale mlp_out_bias "
+        "self_norm self_norm_bias self_in self_in_scale self_in_sums self_in_bias "
+        "self_out self_out_scale self_out_sums self_out_bias "
+        "cross_norm cross_norm_bias cross_in cross_in_scale cross_in_sums cross_in_bias "
+        "cross_out cross_out_scale cross_out_sums cross_out_bias "
+        "mlp_norm mlp_norm_bias mlp_in mlp_in_scale mlp_in_sums mlp_in_bias "
+        "mlp_out mlp_out_scale mlp_out_sums mlp_out_bias "
         "self_k self_v cross_k cross_v "
         "cross_k_scale cross_v_scale",
         c_void_p,
@@ -70,7 +73,7 @@ class Decoder(Structure):
 
     _fields_ = [
         *_fields("n_layer n_state n_head n_vocab n_text n_audio", c_int32),
-        *_fields("positions norm norm_bias embedding embedding_scale", c_void_p),
+        *_fields("positions norm norm_bias embedding embedding_scale embedding_sums", c_void_p),
         ("layers", POINTER(DecoderLayer)),
     ]
 

@@ -68,7 +68,7 @@ class NativeEncoder:
         self.dims = dims
         self.n_threads = n_threads
         self._kept: list[np.ndarray] = []
-        pack = packing.in_bytes if bits == 8 else packing.in_16_bits
+        pack = packing.in_8_bits if bits == 8 else packing.in_16_bits
         layers = (kernels.EncoderLayer * dims.n_audio_layer)()
         for layer, name in zip(layers, packing.blocks("encoder", dims.n_audio_layer), strict=True):
             own = f"{name}.attn"

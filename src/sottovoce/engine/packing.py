@@ -22,18 +22,12 @@ Linear: TypeAlias = Callable[[str, Seq[Numbers], int], Parts]  # packs weights, 
 
 
 def in_16_bits(field: str, weights: Seq[Numbers], n_threads: int) -> Parts:
-    """bfloat16, which has no scale."""
-    return {field: packed(weights, n_threads), f"{field}_scale": np.empty(0)}
+    """bfloat16, which has neither scale nor sums."""
+    return {field: packed(weights, n_threads), f"{field}_scale": np.empty(0), f"{field}_sums": np.empty(0)}
 
 
 def in_8_bits(field: str, weights: Seq[Numbers], n_threads: int) -> Parts:
-    """Whole numbers that lines of 16 bits are multiplied with."""
-    whole, scale = packed8(weights, n_threads)
-    return {field: whole, f"{field}_scale": scale}
-
-
-def in_bytes(field: str, weights: Seq[Numbers], n_threads: int) -> Parts:
-    """Whole numbers that lines of 8 bits are multiplied with."""
+    """Bytes, that lines which become bytes are multiplied with."""
     whole, scale, sums = packed_bytes(weights, n_threads)
     return {field: whole, f"{field}_scale": scale, f"{field}_sums": sums}
 
@@ -85,14 +79,6 @@ def packed(weights: Seq[Numbers], n_threads: int = 1) -> np.ndarray:
     out = room(_size(weights), np.uint16)
     _pack("sv_pack", weights, n_threads, out)
     return out
-
-
-def packed8(weights: Seq[Numbers], n_threads: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """The same as 8-bit whole numbers, and the scale of each of the N lines: (N padded,) float32."""
-    n, k = _size(weights)
-    out, scale = room((n, k), np.int8), np.zeros(n, np.float32)
-    _pack("sv_pack8", weights, n_threads, out, scale)
-    return out, scale
 
 
 def packed_bytes(weights: Seq[Numbers], n_threads: int = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -190,6 +190,8 @@ __attribute__((noinline)) static void sum_block(const uint8_t* a, long lda, cons
             for (int n = 0; n < VECTORS_BYTE; n++) acc[m][n] = zeros();
         const int8_t* at = b + 4 * first;
         for (int p = 0; p < n_quads; p++, at += QUAD_LINE) {
+            if constexpr (M < 4)  // few lines wait for memory
+                for (int n = 0; n < VECTORS_BYTE; n++) __builtin_prefetch(at + AHEAD8 + 4 * WIDTH * n);
             Ints line[VECTORS_BYTE];
             for (int n = 0; n < VECTORS_BYTE; n++) line[n] = load_ints(at + 4 * WIDTH * n);
             for (int m = 0; m < M; m++) {
@@ -241,11 +243,13 @@ static inline void byte_tiles_2x2(const uint8_t* a, long lda, const int8_t* b, i
 // NOTE: with AMX, 32 lines are read and written whatever n_lines is.
 static inline void sum_products(const uint8_t* a, long lda, int n_lines, const int8_t* b, int k, int32_t* sums) {
 #if defined(__AMX_INT8__)
-    byte_tiles_2x2(a, lda, b, k / BYTE_K, sums);
-    byte_tiles_2x2(a, lda, b + 128, k / BYTE_K, sums + 32);
-#else
-    sum_lines<LINES_BYTE>(a, lda, n_lines, b, k / 4, sums);
+    if (n_lines > FEW_LINES) {
+        byte_tiles_2x2(a, lda, b, k / BYTE_K, sums);
+        byte_tiles_2x2(a, lda, b + 128, k / BYTE_K, sums + 32);
+        return;
+    }
 #endif
+    sum_lines<LINES_BYTE>(a, lda, n_lines, b, k / 4, sums);
 }
 
 // C (n_lines x 64) = what lines stand for . what columns from `column` on stand for; as above

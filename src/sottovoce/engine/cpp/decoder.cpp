@@ -157,8 +157,8 @@ static void attend_sounds(const Decoder& d, const DecoderLayer& l, int i_layer, 
 
 // Adds a linear layer of `from` (lines x n_in) to the residual stream.
 static void add_linear(const Decoder& d, const Pass& p, const Scratch& s, const bf16* from, int n_in,
-                       const Matrix& weight, const float* bias, Part groups, float* c, int16_t* whole) {
-    linear(from, n_in, p.n_lines, weight, n_in, groups, c, whole, [&](int column, int first, int n, const float* c) {
+                       const Weight& weight, const float* bias, Part groups, float* c, ByteLines bytes) {
+    linear(from, n_in, p.n_lines, weight, groups, c, bytes, [&](int column, int first, int n, const float* c) {
         for (int m = 0; m < n; m++)
             for (int i = 0; i < 64; i += 16) {
                 float* x = s.x + (long)(first + m) * d.n_state + column + i;
@@ -168,9 +168,9 @@ static void add_linear(const Decoder& d, const Pass& p, const Scratch& s, const 
 }
 
 static void project_self(const Decoder& d, const DecoderLayer& l, const Pass& p, const Scratch& s, Part groups,
-                         float* c, int16_t* whole) {
+                         float* c, ByteLines bytes) {
     int C = d.n_state;
-    linear(s.h, C, p.n_lines, l.self_in, C, groups, c, whole, [&](int column, int first, int n, const float* c) {
+    linear(s.h, C, p.n_lines, l.self_in, groups, c, bytes, [&](int column, int first, int n, const float* c) {
         int which = column / C, head = column % C / HEAD;  // a group of 64 columns is one head
         for (int m = 0; m < n; m++) {
             int line = first + m, row = p.rows[line];
@@ -199,21 +199,21 @@ static void layer(const Decoder& d, int i_layer, const Pass& p, const Scratch& s
     int C = d.n_state;
     float* c = s.c + (long)thread * BLOCK * 64;
     float* scores = s.scores + (long)thread * s.n_scores;
-    int16_t* whole = s.whole + (long)thread * BLOCK * 4 * C;
+    ByteLines bytes = bytes_of(d, s, thread);
     Part lines = part(p.n_lines, thread, n_threads), narrow_groups = part(C / 64, thread, n_threads);
 
     norm_lines(s, C, l.self_norm, l.self_norm_bias, lines);
     meeting.wait(n_threads);
-    project_self(d, l, p, s, part(3 * C / 64, thread, n_threads), c, whole);
+    project_self(d, l, p, s, part(3 * C / 64, thread, n_threads), c, bytes);
     meeting.wait(n_threads);
     Part pairs = part(p.n_lines * d.n_head, thread, n_threads);
     for (int i = pairs.begin; i < pairs.end; i++) attend_self(d, l, p, s, i / d.n_head, i % d.n_head, scores);
     meeting.wait(n_threads);
-    add_linear(d, p, s, s.heard, C, l.self_out, l.self_out_bias, narrow_groups, c, whole);
+    add_linear(d, p, s, s.heard, C, l.self_out, l.self_out_bias, narrow_groups, c, bytes);
     meeting.wait(n_threads);
     norm_lines(s, C, l.cross_norm, l.cross_norm_bias, lines);
     meeting.wait(n_threads);
-    linear(s.h, C, p.n_lines, l.cross_in, C, narrow_groups, c, whole, [&](int column, int first, int n, const float* c) {
+    linear(s.h, C, p.n_lines, l.cross_in, narrow_groups, c, bytes, [&](int column, int first, int n, const float* c) {
         for (int m = 0; m < n; m++)
             for (int i = 0; i < 64; i += 16)
                 narrow(s.q + (long)(first + m) * C + column + i,
@@ -222,19 +222,19 @@ static void layer(const Decoder& d, int i_layer, const Pass& p, const Scratch& s
     meeting.wait(n_threads);
     attend_sounds(d, l, i_layer, p, s, thread, n_threads, c);
     meeting.wait(n_threads);
-    add_linear(d, p, s, s.heard, C, l.cross_out, l.cross_out_bias, narrow_groups, c, whole);
+    add_linear(d, p, s, s.heard, C, l.cross_out, l.cross_out_bias, narrow_groups, c, bytes);
     meeting.wait(n_threads);
     norm_lines(s, C, l.mlp_norm, l.mlp_norm_bias, lines);
     meeting.wait(n_threads);
     Part wide_groups = part(4 * C / 64, thread, n_threads);
-    linear(s.h, C, p.n_lines, l.mlp_in, C, wide_groups, c, whole, [&](int column, int first, int n, const float* c) {
+    linear(s.h, C, p.n_lines, l.mlp_in, wide_groups, c, bytes, [&](int column, int first, int n, const float* c) {
         for (int m = 0; m < n; m++)
             for (int i = 0; i < 64; i += 16)
                 narrow(s.wide + (long)(first + m) * 4 * C + column + i,
                        gelu(load<v16>(c + m * 64 + i) + load<v16>(l.mlp_in_bias + column + i)));
     });
     meeting.wait(n_threads);
-    add_linear(d, p, s, s.wide, 4 * C, l.mlp_out, l.mlp_out_bias, narrow_groups, c, whole);
+    add_linear(d, p, s, s.wide, 4 * C, l.mlp_out, l.mlp_out_bias, narrow_groups, c, bytes);
     meeting.wait(n_threads);
 }
 
@@ -243,12 +243,14 @@ static void read_tokens(const Decoder& d, const Pass& p, const Scratch& s, Part 
     for (int m = lines.begin; m < lines.end; m++)
         for (int i = 0; i < C; i++) {
             int token = p.tokens[m];
-            long packed = (long)(token / GROUP) * C * GROUP + (i / 2) * PAIR_LINE + token % GROUP * 2 + i % 2;
+            long group = (long)(token / GROUP) * C * GROUP, column = token % GROUP;
             float x;
             if (d.embedding.scale) {
-                x = ((const int8_t*)d.embedding.packed)[packed] * d.embedding.scale[token];
+                const int8_t* packed = (const int8_t*)d.embedding.packed + group;
+                x = packed[i / 4 * QUAD_LINE + column * 4 + i % 4] * d.embedding.scale[token];
             } else {
-                uint32_t bits = (uint32_t)((const bf16*)d.embedding.packed)[packed] << 16;
+                const bf16* packed = (const bf16*)d.embedding.packed + group;
+                uint32_t bits = (uint32_t)packed[i / 2 * PAIR_LINE + column * 2 + i % 2] << 16;
                 std::memcpy(&x, &bits, 4);
             }
             s.x[(long)m * C + i] = x + d.positions[(long)p.positions[m] * C + i];
@@ -257,11 +259,11 @@ static void read_tokens(const Decoder& d, const Pass& p, const Scratch& s, Part 
 
 // How probable known tokens are, without the logits of all others being written: each thread sums up what it sees.
 static void write_probs(const Decoder& d, const Pass& p, const Scratch& s, int thread, int n_threads, Meeting& meeting,
-                        float* c, int16_t* whole) {
+                        float* c, ByteLines bytes) {
     Total* totals = s.totals + (long)thread * MOST_WANTED;
     for (int w = 0; w < p.n_wanted; w++) totals[w] = {{}, -__builtin_inff()};
     Part groups = part((p.n_ids + 63) / 64, thread, n_threads);
-    linear(s.h, d.n_state, p.n_wanted, d.embedding, d.n_state, groups, c, whole, [&](int column, int first, int n, float* c) {
+    linear(s.h, d.n_state, p.n_wanted, d.embedding, groups, c, bytes, [&](int column, int first, int n, float* c) {
         for (int w = 0; w < n; w++) {
             float* x = c + w * 64;
             for (int i = p.n_ids - column; i < 64; i++) x[i] = -__builtin_inff();
@@ -301,10 +303,10 @@ static void write_logits(const Decoder& d, const Pass& p, const Scratch& s, int 
     for (int w = lines.begin; w < lines.end; w++)
         norm_line(s.x + (long)p.wanted[w] * C, C, d.norm, d.norm_bias, s.h + (long)w * C);
     meeting.wait(n_threads);
-    int16_t* whole = s.whole + (long)thread * BLOCK * 4 * C;
-    if (p.known) return write_probs(d, p, s, thread, n_threads, meeting, c, whole);
+    ByteLines bytes = bytes_of(d, s, thread);
+    if (p.known) return write_probs(d, p, s, thread, n_threads, meeting, c, bytes);
     Part groups = part((d.n_vocab + 63) / 64, thread, n_threads);
-    linear(s.h, C, p.n_wanted, d.embedding, C, groups, c, whole, [&](int column, int first, int n, const float* c) {
+    linear(s.h, C, p.n_wanted, d.embedding, groups, c, bytes, [&](int column, int first, int n, const float* c) {
         int width = d.n_vocab - column < 64 ? d.n_vocab - column : 64;
         for (int w = 0; w < n; w++)
             std::memcpy(p.logits + (long)(first + w) * d.n_vocab + column, c + w * 64, width * 4);

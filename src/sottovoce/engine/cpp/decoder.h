@@ -8,23 +8,23 @@ namespace sv {
 
 constexpr int MOST_LINES = 128;  // of one pass; a text of 74 tokens takes 16.4 ms, in passes of 64 lines 17.7
 constexpr int MORE = 16;  // lines that AMX may read and write beyond
-constexpr int MOST_WANTED = 2 * MOST_LINES + MORE;  // lines whose logits may be asked for: up to two of each
+constexpr int MOST_WANTED = 2 * MOST_LINES + BLOCK;  // lines whose logits may be asked for: up to two of each
 
 struct DecoderLayer {
     const float *self_norm, *self_norm_bias;
-    Matrix self_in;  // query, key and value under one another
+    Weight self_in;  // query, key and value under one another
     const float* self_in_bias;
-    Matrix self_out;
+    Weight self_out;
     const float* self_out_bias;
     const float *cross_norm, *cross_norm_bias;
-    Matrix cross_in;  // query alone
+    Weight cross_in;  // query alone
     const float* cross_in_bias;
-    Matrix cross_out;
+    Weight cross_out;
     const float* cross_out_bias;
     const float *mlp_norm, *mlp_norm_bias;
-    Matrix mlp_in;
+    Weight mlp_in;
     const float* mlp_in_bias;
-    Matrix mlp_out;
+    Weight mlp_out;
     const float* mlp_out_bias;
     bf16 *self_k, *self_v;
     void *cross_k, *cross_v;                       // bfloat16, or int8 with scales
@@ -35,7 +35,7 @@ struct Decoder {
     int32_t n_layer, n_state, n_head, n_vocab, n_text, n_audio;
     const float* positions;
     const float *norm, *norm_bias;
-    Matrix embedding;  // (V, C), V padded to 64: it gives tokens their vectors and vectors their logits
+    Weight embedding;  // (V, C), V padded to 64: it gives tokens their vectors and vectors their logits
     const DecoderLayer* layers;
 };
 
@@ -67,7 +67,7 @@ struct Scratch {
     float* c;                    // per thread: products of 64 columns
     float* scores;               // per thread: (16 lines, keys)
     bf16* probs;                 // per thread: (16 lines, values)
-    int16_t* whole;              // per thread: (32 lines, 4C) as 8-bit weights want them
+    ByteLines bytes;             // per thread: lines as weights of bytes want them
     Total* totals;               // per thread: of each wanted line
     int keys, values, n_scores;
 };
@@ -86,9 +86,17 @@ static size_t lay_out(const Decoder& d, int n_threads, char* base, Scratch* s) {
     s->n_scores = MORE * s->keys > d.n_text + 16 ? MORE * s->keys : d.n_text + 16;
     s->scores = (float*)take(&at, (size_t)n_threads * s->n_scores * 4);
     s->probs = (bf16*)take(&at, (size_t)n_threads * MORE * s->values * 2);
-    s->whole = (int16_t*)take(&at, (size_t)n_threads * BLOCK * 4 * C * 2);
+    s->bytes.bytes = (uint8_t*)take(&at, n_threads * (MOST_LINES + BLOCK) * 4 * C);
+    s->bytes.scale = (float*)take(&at, (size_t)n_threads * MOST_WANTED * 4);
+    s->bytes.zero = (int32_t*)take(&at, (size_t)n_threads * MOST_WANTED * 4);
     s->totals = (Total*)take(&at, n_threads * MOST_WANTED * sizeof(Total));
     return at - base;
+}
+
+static inline ByteLines bytes_of(const Decoder& d, const Scratch& s, int thread) {
+    long lines = (long)thread * MOST_WANTED;
+    uint8_t* bytes = s.bytes.bytes + (long)thread * (MOST_LINES + BLOCK) * 4 * d.n_state;
+    return {bytes, 0, s.bytes.scale + lines, s.bytes.zero + lines};
 }
 
 }  // namespace sv

@@ -132,23 +132,12 @@ static Head8 head_of(const Encoder& e, const Hearing& s, int window, int head) {
             (int8_t*)s.v + at * HEAD, s.k_scale + at, s.v_scale + at, s.k_shift + at, C};
 }
 
-// A linear layer of a chunk, as bytes where its weight is.
-template <typename Use>
-static inline void layer(const bf16* from, int n_in, int n_lines, const Weight& w, int n_out, const Desk& d, Use use) {
-    Part groups = {0, n_out / GROUP};
-    if (!w.scale) return linear(from, n_in, n_lines, (const bf16*)w.packed, n_in, groups, d.c, use);
-    ByteLines bytes = d.bytes;
-    bytes.width = n_in;
-    for (int m = 0; m < n_lines; m++) to_bytes(from + (long)m * n_in, bytes, m);
-    linear(bytes, n_lines, w, groups, d.c, use);
-}
-
-// The same behind a norm. x: (n_lines, C)
+// A linear layer of a chunk, behind a norm. x: (n_lines, C)
 template <typename Use>
 static inline void normed(const float* x, int C, int n_lines, const float* norm, const float* bias, const Weight& w,
                           int n_out, const Desk& d, Use use) {
     for (int m = 0; m < n_lines; m++) norm_line(x + (long)m * C, C, norm, bias, d.h + (long)m * C);
-    layer(d.h, C, n_lines, w, n_out, d, use);
+    linear(d.h, C, n_lines, w, {0, n_out / GROUP}, d.c, d.bytes, use);
 }
 
 static void project(const Encoder& e, const EncoderLayer& l, const Hearing& s, int window, Part lines, const Desk& d) {
@@ -218,7 +207,7 @@ static void attend(const Encoder& e, const Hearing& s, int window, int head, int
 static void add_layer(const Encoder& e, const bf16* from, int n_in, int n_lines, const Weight& weight,
                       const float* bias, float* x, const Desk& d) {
     int C = e.n_state;
-    layer(from, n_in, n_lines, weight, C, d, [&](int column, int first, int n, const float* c) {
+    linear(from, n_in, n_lines, weight, {0, C / GROUP}, d.c, d.bytes, [&](int column, int first, int n, const float* c) {
         for (int m = 0; m < n; m++)
             for (int i = 0; i < GROUP; i += 16) {
                 float* at = x + (long)(first + m) * C + column + i;

@@ -104,39 +104,15 @@ static inline void linear(const ByteLines& a, int n_lines, const Weight& weight,
         }
 }
 
-// Weights of a linear layer: packed bfloat16, or 8-bit whole numbers with a scale for each column.
-struct Matrix {
-    const void* packed;
-    const float* scale;
-};
-
-constexpr int MOST_K8 = 512;  // numbers whose sum stays exact; simd.h
-
-// The same. whole: room for the lines as whole numbers of 16 bits, of one thread.
+// The same of lines that become bytes on the way where the weight is of bytes. bytes: room for them, of this thread.
 template <typename Use>
-static inline void linear(const bf16* a, long lda, int n_lines, const Matrix& weight, int n_in, Part groups, float* c,
-                          int16_t* whole, Use use) {
-    if (!weight.scale) return linear(a, lda, n_lines, (const bf16*)weight.packed, n_in, groups, c, use);
+static inline void linear(const bf16* from, int n_in, int n_lines, const Weight& weight, Part groups, float* c,
+                          ByteLines bytes, Use use) {
+    if (!weight.scale) return linear(from, n_in, n_lines, (const bf16*)weight.packed, n_in, groups, c, use);
     if (groups.begin == groups.end) return;
-    const int8_t* b = (const int8_t*)weight.packed;
-    for (int m = 0; m < n_lines; m += BLOCK) {
-        int n = n_lines - m < BLOCK ? n_lines - m : BLOCK;
-        float factor[BLOCK];
-        for (int i = 0; i < n; i++) factor[i] = narrow16(a + (m + i) * lda, n_in, whole + (long)i * n_in);
-        for (int g = groups.begin; g < groups.end; g++) {
-            std::memset(c, 0, sizeof(float) * n * GROUP);
-            for (int k = 0; k < n_in; k += MOST_K8) {
-                int width = n_in - k < MOST_K8 ? n_in - k : MOST_K8;
-                product8(whole + k, n_in, n, b + ((long)g * n_in + k) * GROUP, width / 2, factor, c, GROUP);
-            }
-            for (int i = 0; i < n; i++)
-                for (int j = 0; j < GROUP; j += 16) {
-                    float* at = c + i * GROUP + j;
-                    store(at, load<v16>(at) * load<v16>(weight.scale + g * GROUP + j));
-                }
-            use(g * GROUP, m, n, c);
-        }
-    }
+    bytes.width = n_in;
+    for (int m = 0; m < n_lines; m++) to_bytes(from + (long)m * n_in, bytes, m);
+    linear(bytes, n_lines, weight, groups, c, use);
 }
 
 // Scores -> probabilities of one line, in place as bfloat16; returns their sum. Lines are padded to multiples of 32.

@@ -54,33 +54,6 @@ static void by_group(int64_t n, int32_t n_threads, Use use) {
     for (std::thread& other : others) other.join();
 }
 
-// Whole numbers of 8 bits, TOGETHER of a line after one another.
-template <int TOGETHER>
-static void pack_whole(int32_t kind, const void* from, int64_t n, int64_t k, int8_t* to, float* scale, int32_t* sums,
-                       int32_t n_threads) {
-    by_group(n, n_threads, [&](int64_t g, int lines) {
-        for (int m = 0; m < lines; m++) {
-            long line = (g * GROUP + m) * k;
-            v16 top = {};
-            for (int64_t i = 0; i < k; i += 16) {
-                v16 x = numbers(kind, from, line + i);
-                top = max(top, max(x, -x));
-            }
-            float most = largest(top), each = most > 0 ? 127.0f / most : 0.0f;
-            scale[g * GROUP + m] = most / 127.0f;
-            int32_t sum = 0;
-            for (int64_t i = 0; i < k; i += 16) {
-                alignas(16) int8_t some[16];
-                narrow8(some, numbers(kind, from, line + i) * each);
-                for (int p = 0; p < 16; p += TOGETHER)
-                    std::memcpy(to + (g * k + i + p) * GROUP + TOGETHER * m, some + p, TOGETHER);
-                for (int8_t x : some) sum += x;
-            }
-            if (sums) sums[g * GROUP + m] = sum;
-        }
-    });
-}
-
 }  // namespace sv
 
 extern "C" {
@@ -100,14 +73,29 @@ void sv_pack(int32_t kind, const void* from, int64_t n, int64_t k, sv::bf16* to,
     });
 }
 
-// The same as 8-bit whole numbers. scale: (n,) what one of a line's numbers is worth.
-void sv_pack8(int32_t kind, const void* from, int64_t n, int64_t k, int8_t* to, float* scale, int32_t n_threads) {
-    sv::pack_whole<2>(kind, from, n, k, to, scale, nullptr, n_threads);
-}
-
-// As bytes.h says; k a multiple of 64. sums: (n,) of each line's numbers.
+// The same as bytes.h says; k a multiple of 64. scale: (n,) what one of a line's numbers is worth; sums: (n,) of them.
 void sv_pack_bytes(int32_t kind, const void* from, int64_t n, int64_t k, int8_t* to, float* scale, int32_t* sums,
                    int32_t n_threads) {
-    sv::pack_whole<4>(kind, from, n, k, to, scale, sums, n_threads);
+    using namespace sv;
+    by_group(n, n_threads, [&](int64_t g, int lines) {
+        for (int m = 0; m < lines; m++) {
+            long line = (g * GROUP + m) * k;
+            v16 top = {};
+            for (int64_t i = 0; i < k; i += 16) {
+                v16 x = numbers(kind, from, line + i);
+                top = max(top, max(x, -x));
+            }
+            float most = largest(top), each = most > 0 ? 127.0f / most : 0.0f;
+            scale[g * GROUP + m] = most / 127.0f;
+            int32_t sum = 0;
+            for (int64_t i = 0; i < k; i += 16) {
+                alignas(16) int8_t some[16];
+                narrow8(some, numbers(kind, from, line + i) * each);
+                for (int p = 0; p < 16; p += 4) std::memcpy(to + (g * k + i + p) * GROUP + 4 * m, some + p, 4);
+                for (int8_t x : some) sum += x;
+            }
+            sums[g * GROUP + m] = sum;
+        }
+    });
 }
 }
