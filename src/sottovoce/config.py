@@ -33,7 +33,7 @@ class Config:
     sources: str = _setting("folder,hub,openai,package", "where models may come from, in order, separated by commas")
     offline: bool = _setting(False, "use only what is on this disk already")
     device: str = _setting("auto", "auto, cpu, cuda, cuda:N, mps; cuda:N,M,... for several, windows to the idlest")
-    compute: str = _setting("auto", "auto, float32, bfloat16, float16, or int8: the decoder's weights, on CPU kernels")
+    compute: str = _setting("auto", "precision: auto, float32, bfloat16, float16, or int8, on CPU kernels")
     kv: str = _setting("auto", "keys and values of sound on kernels: auto, bfloat16, or int8 in half the memory")
     threads: int = _setting(0, "CPU threads; 0: what OMP_NUM_THREADS says, else as many as this process may use")
     rows: int = _setting(

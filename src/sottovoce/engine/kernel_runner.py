@@ -23,8 +23,8 @@ class KernelRunner(Runner):
     """One model on this CPU, with its slots and rows.
 
     read: gives a tensor of the checkpoint by its name. heads: (layer, head) pairs that word times are read from.
-    kv: bfloat16 keeps keys and values of sound whole, else they are of 8 bits. weight_bits: 16, or 8, and then what they
-    are multiplied with is too.
+    kv: bfloat16 keeps keys and values of sound whole, else they are of 8 bits. weight_bits: 16, or 8, and then what
+    weights are multiplied with is too.
     """
 
     def __init__(

@@ -154,13 +154,13 @@ class NativeDecoder:
         self.cross_k, self.cross_v = ([room((n_slots, heads, n * HEAD), kind) for _ in layers] for n in sizes)
         self.scale_k, self.scale_v = ([room((n_scaled, heads, n), np.float32) for _ in layers] for n in sizes)
         self._kept: list[np.ndarray] = []  # what the structures point to
-        self._kv: list[tuple[np.ndarray, np.ndarray]] = []  # by layer what a sound is projected with, and its bias
+        self._kv: list[tuple[kernels.Weight, np.ndarray]] = []  # by layer what a sound is projected with, and its bias
         self._structure = self._structure_of(
             read, packing.in_8_bits if weight_bits == 8 else packing.in_16_bits, n_threads
         )
         self._most_lines = int(found.sv_most_lines())
         self.n_threads = n_threads
-        n_hear = n_threads * BLOCK * (GROUP * 4 + dims.n_text_state * 2)  # cpp/encoder.cpp:sv_hear
+        n_hear = int(found.sv_hear_scratch(dims.n_text_state, n_threads))
         n_decode = int(found.sv_decoder_scratch(ctypes.byref(self._structure), n_threads))
         self._scratch = room((max(n_hear, n_decode),), np.uint8)
         self._sources = np.zeros((n_rows + 1, dims.n_text_ctx), np.int32)
@@ -175,9 +175,9 @@ class NativeDecoder:
         sizes = len(where), d.n_audio_ctx, d.n_audio_state
         for i, (weight, bias) in enumerate(self._kv):
             pools = self.cross_k[i], self.cross_v[i], self.scale_k[i], self.scale_v[i]
-            given, w, b, to, scratch = (pointer(a) for a in (features, weight, bias, where, self._scratch))
+            given, b, to, scratch = (pointer(a) for a in (features, bias, where, self._scratch))
             kept = (pointer(a) if a.size else None for a in pools)
-            self.library.sv_hear(*sizes, given, w, b, to, *kept, self.n_threads, scratch)
+            self.library.sv_hear(*sizes, given, ctypes.byref(weight), b, to, *kept, self.n_threads, scratch)
 
     def copy_rows_(self, targets: Seq[int], sources: Seq[int], length: int) -> None:
         """The numbers stay where they are: a target knows in which row they lie.
@@ -272,8 +272,9 @@ class NativeDecoder:
                 "cross_k_scale": self.scale_k[i], "cross_v_scale": self.scale_v[i],
             }  # fmt: skip
             packing.fill(layers[i], parts, self._kept)
-            heard = packing.linear(read, "both", [f"{cross}.key", f"{cross}.value"], packing.in_16_bits, n_threads)
-            self._kv.append((heard["both"], heard["both_bias"]))
+            heard = packing.linear(read, "", [f"{cross}.key", f"{cross}.value"], pack, n_threads)
+            *weight, bias = heard.values()
+            self._kv.append((kernels.Weight(*packing.addresses(weight, self._kept)), bias))
         d = self.dims
         embedding = pack("", [read("decoder.token_embedding.weight")], n_threads)
         positions = read("decoder.positional_embedding").float32()

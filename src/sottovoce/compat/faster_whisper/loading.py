@@ -19,6 +19,7 @@ from sottovoce.api import Whisper
 from sottovoce.compat.faster_whisper import errors
 from sottovoce.compat.faster_whisper.utils import hub_config, model_name
 from sottovoce.config import Config
+from sottovoce.engine import kernels
 from sottovoce.engine.device import choose, kind_of
 from sottovoce.errors import OptionError
 
@@ -30,11 +31,11 @@ _COMPUTES = {
     "float32": ("float32", "float32"),
     "float16": ("float16", "float16"),
     "bfloat16": ("bfloat16", "bfloat16"),
-    "int8": ("auto", "auto"),
-    "int8_float32": ("auto", "auto"),
-    "int8_float16": ("auto", "float16"),
-    "int8_bfloat16": ("auto", "bfloat16"),
-    "int16": ("auto", "auto"),
+    "int8": ("int8", "auto"),
+    "int8_float32": ("int8", "auto"),
+    "int8_float16": ("int8", "float16"),
+    "int8_bfloat16": ("int8", "bfloat16"),
+    "int16": ("bfloat16", "auto"),
 }
 _HONOURED = {"flash_attention", "max_queued_batches"}  # of ctranslate2; speed only, and ours to choose
 
@@ -135,8 +136,9 @@ def _compute(device: str, compute_type: str, log: logging.Logger) -> str:
         raise OptionError(f"compute_type: {compute_type!r} was given, one of {', '.join(_COMPUTES)} was expected")
     kind = kind_of(choose(device, "auto").device)
     compute = _COMPUTES[compute_type][kind != "cpu"]
-    if compute_type.startswith("int"):
-        chosen = choose(device, compute).compute
+    if compute == "int8" and kernels.library() is None:
+        compute = "auto"
+    if compute_type.startswith("int") and (chosen := choose(device, compute).compute) != "int8":
         log.warning("compute_type: %s is run in %s, which is no less accurate", compute_type, chosen)
     return compute
 

@@ -231,6 +231,24 @@ static void digest(const Encoder& e, const EncoderLayer& l, const Hearing& s, in
     add_layer(e, d.wide, 4 * C, n, l.mlp_out, l.mlp_out_bias, x, d);
 }
 
+// What sv_hear works with, by thread
+struct Ear {
+    float* c;    // (32, 64)
+    bf16* tail;  // (32, C)
+    ByteLines bytes;
+};
+
+static size_t lay_out(int C, int n_threads, char* base, Ear* e) {
+    char* at = base;
+    size_t lines = (size_t)n_threads * BLOCK;
+    e->c = (float*)take(&at, lines * GROUP * 4);
+    e->tail = (bf16*)take(&at, lines * C * 2);
+    e->bytes.bytes = (uint8_t*)take(&at, lines * C);
+    e->bytes.scale = (float*)take(&at, lines * 4);
+    e->bytes.zero = (int32_t*)take(&at, lines * 4);
+    return at - base;
+}
+
 }  // namespace sv
 
 extern "C" {
@@ -341,45 +359,71 @@ void sv_encode(const sv::Encoder* e, int32_t n_windows, const float* x, sv::bf16
     }
 }
 
+int64_t sv_hear_scratch(int32_t n_state, int32_t n_threads) {
+    sv::Ear e;
+    return (int64_t)sv::lay_out(n_state, n_threads, nullptr, &e);
+}
+
 // What a decoder layer hears of encoded windows: keys and values into slots.
-// features: (W, n_audio, C) bfloat16. weight: keys and values of one layer under one another, packed; bias likewise.
-// cross_k, cross_v and, for 8 bits, their scales (else null): the layer's pools as decoder.cpp describes them. scratch: per thread 32 C bfloat16 + 32 x 64 floats.
-void sv_hear(int32_t n_windows, int32_t n_audio, int32_t n_state, const sv::bf16* features, const sv::bf16* weight,
+// features: (W, n_audio, C) bfloat16. weight: keys and values of one layer under one another; bias likewise.
+// cross_k, cross_v and, for 8 bits, their scales (else null): the layer's pools as decoder.cpp describes them.
+void sv_hear(int32_t n_windows, int32_t n_audio, int32_t n_state, const sv::bf16* features, const sv::Weight* weight,
              const float* bias, const int32_t* slots, void* cross_k, void* cross_v, float* k_scale, float* v_scale,
              int32_t n_threads, void* scratch) {
     using namespace sv;
     int C = n_state, n_head = C / HEAD, lines = (n_audio + BLOCK - 1) & ~(BLOCK - 1);
     int keys = (n_audio + GROUP - 1) & ~(GROUP - 1), blocks = lines / BLOCK;
+    Ear ear;
+    lay_out(C, n_threads, (char*)scratch, &ear);
 #pragma omp parallel num_threads(n_threads)
     {
         int thread = this_thread(), n = team_size();
-        float* c = (float*)scratch + (long)thread * BLOCK * GROUP;
-        bf16* tail = (bf16*)((float*)scratch + (long)n * BLOCK * GROUP) + (long)thread * BLOCK * C;
+        float* c = ear.c + (long)thread * BLOCK * GROUP;
+        bf16* tail = ear.tail + (long)thread * BLOCK * C;
+        ByteLines bytes = {ear.bytes.bytes + (long)thread * BLOCK * C, C, ear.bytes.scale + thread * BLOCK,
+                           ear.bytes.zero + thread * BLOCK};
+        auto lines_of = [&](int i) {
+            int w = i / blocks, line = i % blocks * BLOCK, real = n_audio - line;
+            const bf16* a = features + ((long)w * n_audio + line) * C;
+            if (real >= BLOCK) return a;
+            std::memset(tail, 0, (size_t)BLOCK * C * 2);  // a block that reaches beyond the window is read from a copy
+            std::memcpy(tail, a, (size_t)real * C * 2);
+            return (const bf16*)tail;
+        };
+        auto keep = [&](int i, int g) {
+            int w = i / blocks, line = i % blocks * BLOCK, head = g % n_head;
+            finish_block(c, bias + g * GROUP, BLOCK, n_audio - line);
+            bool is_key = g < n_head;
+            long at = ((long)slots[w] * n_head + head) * (is_key ? keys : lines);
+            void* to = is_key ? cross_k : cross_v;
+            if (k_scale)
+                pack8(c, (int8_t*)to + at * HEAD, (is_key ? k_scale : v_scale) + at, line, is_key);
+            else if (is_key)
+                pack_keys(c, (bf16*)to + at * HEAD, line);
+            else
+                pack_values(c, (bf16*)to + at * HEAD, line);
+        };
         Part mine = part(n_windows * blocks, thread, n);
+        int groups = 2 * C / GROUP;
         begin_tiles();
-        // groups outside: 64 columns of weights stay in the cache while all lines pass
-        for (int g = 0; g < 2 * C / GROUP; g++)
+        if (weight->scale) {
             for (int i = mine.begin; i < mine.end; i++) {
-                int w = i / blocks, line = i % blocks * BLOCK, real = n_audio - line;
-                const bf16* a = features + ((long)w * n_audio + line) * C;
-                if (real < BLOCK) {  // a block that reaches beyond the window is read from a copy
-                    std::memset(tail, 0, (size_t)BLOCK * C * 2);
-                    std::memcpy(tail, a, (size_t)real * C * 2);
-                    a = tail;
+                const bf16* a = lines_of(i);
+                for (int m = 0; m < BLOCK; m++) to_bytes(a + (long)m * C, bytes, m);
+                for (int g = 0; g < groups; g++) {
+                    product_bytes(bytes, 0, BLOCK, *weight, g * GROUP, c);
+                    keep(i, g);
                 }
-                product(a, C, BLOCK, weight + (long)g * C * GROUP, C / TILE_K, c, GROUP);
-                finish_block(c, bias + g * GROUP, BLOCK, real);
-                int head = g % n_head;
-                bool is_key = g < n_head;
-                long at = ((long)slots[w] * n_head + head) * (is_key ? keys : lines);
-                void* to = is_key ? cross_k : cross_v;
-                if (k_scale)
-                    pack8(c, (int8_t*)to + at * HEAD, (is_key ? k_scale : v_scale) + at, line, is_key);
-                else if (is_key)
-                    pack_keys(c, (bf16*)to + at * HEAD, line);
-                else
-                    pack_values(c, (bf16*)to + at * HEAD, line);
             }
+        } else {
+            // groups outside: 64 columns of weights stay in the cache while all lines pass
+            for (int g = 0; g < groups; g++)
+                for (int i = mine.begin; i < mine.end; i++) {
+                    const bf16* b = (const bf16*)weight->packed + (long)g * C * GROUP;
+                    product(lines_of(i), C, BLOCK, b, C / TILE_K, c, GROUP);
+                    keep(i, g);
+                }
+        }
         end_tiles();
     }
 }
