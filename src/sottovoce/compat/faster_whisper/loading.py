@@ -136,7 +136,7 @@ def _compute(device: str, compute_type: str, log: logging.Logger) -> str:
         raise OptionError(f"compute_type: {compute_type!r} was given, one of {', '.join(_COMPUTES)} was expected")
     kind = kind_of(choose(device, "auto").device)
     compute = _COMPUTES[compute_type][kind != "cpu"]
-    if compute == "int8" and kernels.library() is None:
+    if compute_type.startswith("int") and kind == "cpu" and kernels.library() is None:
         compute = "auto"
     if compute_type.startswith("int") and (chosen := choose(device, compute).compute) != "int8":
         log.warning("compute_type: %s is run in %s, which is no less accurate", compute_type, chosen)
