@@ -9,6 +9,7 @@ The network is silero-vad 6.0.0's, rewritten by scripts/make_vad.py; MIT, assets
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -16,6 +17,10 @@ from importlib.resources import files
 from math import inf
 
 import numpy as np
+
+# From 1.29 on its wheels write an identifier of the machine and send events to Microsoft, unless this is set before
+# they are imported. Nothing leaves a machine because of us
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime
 
 from sottovoce.errors import OptionError
