@@ -118,7 +118,7 @@ def _compute(device: str) -> tuple[str, str]:
     if kind == "mps":
         return "float16", "Metal's fastest"
     if kernels.name() == "avx512_bf16":  # on AMX 8 bits are compiled, and were not tried yet
-        return "int8", "this CPU multiplies it twice as fast as bfloat16 (AVX512_VNNI), with as few errors"
+        return "int8", "this CPU multiplies it twice as fast as bfloat16 (AVX512_VNNI), with hardly more errors"
     found = instruction_sets()
     for name in ("AMX", "AVX512_BF16"):
         if name in found:
