@@ -226,7 +226,7 @@ class Whisper:
             if options.strategy is None:
                 log.info("windows are decoded one after another, because of %s", ", ".join(options.sequential_only))
             return longform.transcribe(samples, options, self._checkpoint, self.mint())
-        n_in_flight = self._permit.model.rows // options.beam_size + N_WAITING
+        n_in_flight = self._permit.model.n_together(options.beam_size) + N_WAITING
         return parallel.transcribe(samples, options, self._checkpoint, self.mint(), n_in_flight)
 
     def events(self, flow: Flow) -> Generator[Event, None, Transcript]:
@@ -273,7 +273,7 @@ class Whisper:
 
         readers = ThreadPoolExecutor(N_AHEAD, "sottovoce-reader")
         try:
-            yield from self.events_each(flows(), self._permit.model.rows // request.options.beam_size + N_AHEAD)
+            yield from self.events_each(flows(), self._permit.model.n_together(request.options.beam_size) + N_AHEAD)
         finally:
             left = True  # who is reading stops at once, or the process could not end before the recording
             readers.shutdown(wait=False, cancel_futures=True)

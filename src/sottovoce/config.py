@@ -37,7 +37,7 @@ class Config:
     kv: str = _setting("auto", "keys and values of sound on kernels: auto, bfloat16, or int8 in half the memory")
     threads: int = _setting(0, "CPU threads; 0: what OMP_NUM_THREADS says, else as many as this process may use")
     rows: int = _setting(
-        0, "rows decoded together: windows, times the beam size of each; 0: 16, on CUDA as many as its memory holds"
+        0, "rows decoded together: windows, times their beams; 0: 16 windows, on CUDA as many as its memory holds"
     )
     memory_share: float = _setting(0.9, "share of a CUDA device's free memory that a model may take where rows is 0")
     encode_windows: int = _setting(4, "windows encoded together in one step")

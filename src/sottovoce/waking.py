@@ -41,7 +41,10 @@ NOT_OF_A_MODEL = ("memory_gb", "idle_s", "preload", "pins", "skip_warm_up", "log
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Found:
-    """A model on this disk, not yet loaded. rows: decoded together. proves: decode the known clip before it serves."""
+    """A model on this disk, not yet loaded. proves: decode the known clip before it serves.
+
+    rows: decoded together, and windows, each of which is a row or as many as it has beams.
+    """
 
     config: Config
     choice: Choice
@@ -49,6 +52,7 @@ class Found:
     dims: Dims
     tokenizer: Tokenizer
     rows: int
+    windows: int
     proves: bool
 
     @property
@@ -57,11 +61,16 @@ class Found:
 
     @property
     def n_bytes(self) -> int:
-        return memory.n_bytes(self.dims, self.choice.device, self.choice.dtype, self.rows, self.config.kv)
+        what = self.dims, self.choice.device, self.choice.dtype
+        return memory.n_bytes(*what, self.rows, self.config.kv, self.windows)
 
     @property
     def devices(self) -> tuple[str, ...]:
         return self.choice.devices
+
+    def n_together(self, n_beams: int) -> int:
+        """Windows of so many beams that are decoded together."""
+        return min(self.windows, self.rows // n_beams)
 
     @property
     def pinned(self) -> bool:
@@ -95,8 +104,8 @@ class Found:
         n = config.threads or n_threads()
         if native.fits(self.dims, device, choice.dtype):
             given = weights.open_weights(self.files.path, alignment_heads=heads)
-            bits = config.kv, choice.weight_bits
-            runner = KernelRunner(self.dims, given.read, given.alignment_heads, vocabulary, self.rows, n, *bits)
+            how = n, config.kv, choice.weight_bits, self.windows
+            runner = KernelRunner(self.dims, given.read, given.alignment_heads, vocabulary, self.rows, *how)
             given.forget()
             return runner
         from sottovoce.engine.torch_runner import TorchRunner
@@ -169,7 +178,9 @@ def hold(
             *(dims, choice.devices, choice.dtype, config.kv, config.encode_windows),
             *(config.memory_share, config.memory_gb),
         )
-        return Found(config, choice, found, dims, Tokenizer(dims.n_vocab), rows, proves)
+        shares = not config.rows and native.fits(dims, choice.device, choice.dtype)
+        windows = memory.DEFAULT_WINDOWS if shares else rows
+        return Found(config, choice, found, dims, Tokenizer(dims.n_vocab), rows, windows, proves)
 
     card = hub.find(config.model)
     defaults = {name: getattr(Config(), name) for name in NOT_OF_A_MODEL}

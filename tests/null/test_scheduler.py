@@ -170,3 +170,21 @@ def test_everybody_is_served_and_nothing_leaks(seed: int) -> None:
     assert not left, f"{len(left)} of {n} were never served"
     assert s.idle
     s.check()
+
+
+def test_rows_for_beams_are_no_room_for_more_windows() -> None:
+    """There are more rows than windows, so that beams of a few windows fill the batch."""
+    for lane, most in ((Lane.REQUEST, 6), (Lane.BATCH, 5)):
+        s = Scheduler(Slots(8, 2), Rows(16), 16, n_windows=6)
+        for i in range(9):
+            s.add(a_sequence(f"narrow {i}", flow=str(i), lane=lane))
+        while s.schedule().start:
+            pass
+        assert len(s.running) == most
+        for sequence in tuple(s.running):
+            s.finish(sequence)
+        s.check()
+    s = Scheduler(Slots(8, 2), Rows(16), 16, n_windows=6)
+    for i in range(4):
+        s.add(a_sequence(f"wide {i}", beams=5))
+    assert len(s.schedule().start) == 3

@@ -34,7 +34,9 @@ class Engine:
     def __init__(self, runner: Runner, sot: int, encode_windows: int = 4) -> None:
         self.runner = runner
         self.sot = sot
-        self.scheduler = Scheduler(Slots(runner.n_slots, SPARE_SLOTS), Rows(runner.n_rows), encode_windows)
+        self.scheduler = Scheduler(
+            Slots(runner.n_slots, SPARE_SLOTS), Rows(runner.n_rows), encode_windows, runner.n_slots - SPARE_SLOTS
+        )
         self._most_windows = encode_windows  # encoded together, as far as memory lets them
         self._most_rows = runner.n_rows  # decoded together, likewise
         self._suspects: set[Sequence] = set()  # one of them failed a step: each goes on by itself

@@ -37,8 +37,9 @@ class KernelRunner(Runner):
         n_threads: int,
         kv: str = "auto",
         weight_bits: int = 16,
+        n_windows: int | None = None,
     ) -> None:
-        super().__init__(dims, vocabulary, n_rows)
+        super().__init__(dims, vocabulary, n_rows, n_windows)
         self.heads = tuple(heads)
         self.n_threads = n_threads
         rules = HostRules(vocabulary, n_rows + 1, dims.n_text_ctx)

@@ -20,7 +20,8 @@ log = logging.getLogger(__name__)
 NO_MEMORY = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED")
 
 
-DEFAULT_ROWS = 16
+DEFAULT_WINDOWS = 16  # decoded together on CPUs; each is a row, or as many as it has beams
+DEFAULT_ROWS = 32  # on kernels, where a row costs nothing until it is used: windows of 5 beams fill the batch too
 MOST_ROWS = 128  # of those that are found by memory: what more of them would bring was not measured on any device
 ENCODER_PARTS = 16  # of a window's features that the encoder holds at once, at most: 4 in each of its wide layers
 
@@ -48,7 +49,7 @@ def n_rows(
     share: of it that the model may take. most_gb: a budget besides, 0 for none.
     """
     if kind_of(devices[0]) != "cuda":
-        return DEFAULT_ROWS
+        return DEFAULT_ROWS if native.fits(dims, devices[0], dtype) else DEFAULT_WINDOWS
     free = min(_free_bytes(device) for device in devices)
     room = min(share * free, most_gb * 1e9 or math.inf)
     found = rows_that_fit(dims, dtype, kv, encode_windows, room, devices[0])
@@ -62,16 +63,18 @@ def _free_bytes(device: str) -> int:
     return accelerators.free_bytes(device)
 
 
-def n_bytes(dims: Dims, device: str, dtype: str, n_rows: int, kv: str = "auto") -> int:
+def n_bytes(dims: Dims, device: str, dtype: str, n_rows: int, kv: str = "auto", n_windows: int | None = None) -> int:
     """What a model takes on a device: weights, and pools as if every slot and row were in use.
 
-    What a step computes with comes on top. Weights in 8 bits are counted as 16.
+    n_windows: decoded together; None: as many as rows. What a step computes with comes on top. Weights in 8 bits are
+    counted as 16.
     """
     on_kernels = native.fits(dims, device, dtype)
     in_8_bits = kv != "bfloat16" if on_kernels else kv == "int8" and kind_of(device) == "cuda"
     width = 2 * dims.n_text_layer * dims.n_text_state  # keys and values of one position
     n_texts = n_rows + on_kernels  # kernels have a row for texts that are only read
-    sounds, texts = width * dims.n_audio_ctx * (n_rows + SPARE_SLOTS), width * dims.n_text_ctx * n_texts
+    n_sounds = (n_rows if n_windows is None else n_windows) + SPARE_SLOTS
+    sounds, texts = width * dims.n_audio_ctx * n_sounds, width * dims.n_text_ctx * n_texts
     each = 1 + 4 / kernels.HEAD if in_8_bits else BYTES[dtype]  # a number, its share of a scale
     return round(sounds * each) + (weights.n_weights(dims) + texts) * BYTES[dtype]
 

@@ -55,11 +55,12 @@ class Runner(ABC):
     late: Late | None = None  # rows that run ahead of the host
     heads: Seq[tuple[int, int]]  # (layer, head) pairs that word times are read from
 
-    def __init__(self, dims: Dims, vocabulary: Vocabulary, n_rows: int) -> None:
+    def __init__(self, dims: Dims, vocabulary: Vocabulary, n_rows: int, n_windows: int | None = None) -> None:
+        """n_windows: decoded together, at most; None: as many as rows."""
         self.dims = dims
         self.vocabulary = vocabulary
         self.n_rows = n_rows
-        self.n_slots = n_rows + SPARE_SLOTS
+        self.n_slots = (n_rows if n_windows is None else n_windows) + SPARE_SLOTS
         self._generators: dict[int, Any] = {}  # by a sequence's first row, while it draws
 
     # --- what is told apart -----------------------------------------------------------------------------------------

@@ -33,9 +33,11 @@ class Scheduler:
     rows are kept from it, and no new sound of it is encoded while a higher lane has somebody, but for its turns.
     """
 
-    def __init__(self, slots: Slots, rows: Rows, encode_windows: int) -> None:
+    def __init__(self, slots: Slots, rows: Rows, encode_windows: int, n_windows: int | None = None) -> None:
+        """n_windows: decoded together, at most; None: as many as rows."""
         self.slots = slots
         self.rows = rows
+        self.n_windows = rows.n if n_windows is None else n_windows
         self.encode_windows = encode_windows
         self.running: list[Sequence] = []
         self._waiting: dict[Lane, OrderedDict[str, deque[Sequence]]] = {lane: OrderedDict() for lane in Lane}
@@ -117,10 +119,14 @@ class Scheduler:
         key = sequence.window.key
         if sequence.n_rows > self.rows.n_free or not self.slots.can_acquire(key):
             return False
+        if sequence.n_rows and sum(s.n_rows > 0 for s in self.running) >= self.n_windows:
+            return False
         if sequence.lane is not Lane.BATCH:
             return self.slots.is_warm(key) or len(encode) < self.encode_windows
-        n_held = sum(s.n_rows for s in self.running if s.lane is Lane.BATCH)
-        if n_held and n_held + sequence.n_rows > self.rows.n - self.rows.n // SHARE_KEPT:
+        held = [s.n_rows for s in self.running if s.lane is Lane.BATCH]
+        if held and sum(held) + sequence.n_rows > self.rows.n - self.rows.n // SHARE_KEPT:
+            return False
+        if held and len(held) >= self.n_windows - self.n_windows // SHARE_KEPT:
             return False
         if self.slots.is_warm(key):
             return True
