@@ -3,7 +3,7 @@
 GNU's OpenMP gives each thread that computes in parallel a pool of workers of its own. Once the workers of all pools
 outnumber the CPUs, they sleep between operations instead of spinning, and every small operation waits to be woken: a
 decoding step took twice its time (docs/log.md). So only the engine's thread has a pool; what is computed beside it
-(loading, the loudest frame of a recording) is computed with one thread.
+(loading, the loudest frame of a recording) has threads that end, or none.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def one_thread() -> Iterator[None]:
     NOTE: torch gives the number to threads that compute for the first time meanwhile, too; the engine sets its own.
     """
     torch = sys.modules.get("torch")
-    if torch is None:  # nobody computes with it
+    if torch is None or not hasattr(torch, "set_num_threads"):  # nobody computes with it yet
         yield
         return
     n = torch.get_num_threads()

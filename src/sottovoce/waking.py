@@ -25,6 +25,7 @@ from sottovoce.flow import longform
 from sottovoce.flow.drive import drive
 from sottovoce.model import hub, weights
 from sottovoce.model.dims import Dims
+from sottovoce.model.stored import Numbers
 from sottovoce.text import known
 from sottovoce.text.tokenizer import Tokenizer
 from sottovoce.threads import n_threads, one_thread
@@ -105,9 +106,12 @@ class Found:
         if native.fits(self.dims, device, choice.dtype):
             given = weights.open_weights(self.files.path, alignment_heads=heads)
             how = n, config.kv, choice.weight_bits, self.windows
-            runner = KernelRunner(self.dims, given.read, given.alignment_heads, vocabulary, self.rows, *how)
-            given.forget()
-            return runner
+
+            def read(name: str) -> Numbers:
+                given.forget()  # what was read before: memory holds the network, and of the file what is packed now
+                return given.read(name)
+
+            return KernelRunner(self.dims, read, given.alignment_heads, vocabulary, self.rows, *how)
         from sottovoce.engine.torch_runner import TorchRunner
         from sottovoce.model import modules
 
@@ -174,6 +178,8 @@ def hold(
         log.info("computing on %s", choice.reason)
         found = hub.fetch(config.model, config, on_download)
         dims = weights.dims_of(found.path)
+        if choice.weight_bits == 8 and not native.fits(dims, choice.device, choice.dtype):
+            choice = choose(config.device, config.compute, in_8_bits=False)
         rows = config.rows or memory.n_rows(
             *(dims, choice.devices, choice.dtype, config.kv, config.encode_windows),
             *(config.memory_share, config.memory_gb),

@@ -31,7 +31,7 @@ from tests.commands import environ
 from tests.forms import write_ctranslate2, write_ggml
 from tests.plain_cache import random_model
 
-DIMS = Dims(80, 20, 64, 2, 2, 500, 448, 32, 4, 3)
+DIMS = Dims(80, 20, 64, 2, 2, 500, 448, 64, 4, 3)
 NAME = "decoder.blocks.1.mlp.2.weight"
 
 

@@ -123,3 +123,12 @@ def test_the_smallest_temperature_is_greedy(temperature: float) -> None:
     logits = some_logits(draw, 1)
     found = sampler.propose(logits, [(Search(temperature=temperature), 1)], [draw])
     assert found.tokens[0, 0] == logits[0].argmax()
+
+
+def test_where_nothing_can_be_drawn_it_is_said() -> None:
+    none = np.full((1, V.n_vocab), -np.inf, np.float32)
+    with pytest.raises(FloatingPointError, match="no token"):
+        sampler.propose(none, [(Search(temperature=1.0), 1)], [np.random.default_rng(0)])
+    with pytest.raises(FloatingPointError, match="no numbers"):
+        sampler.propose(none * np.nan, [(Search(), 1)], [None])
+    assert sampler.propose(none, [(Search(), 1)], [None]).logprobs[0, 0] == -np.inf

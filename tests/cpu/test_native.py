@@ -18,6 +18,7 @@ from sottovoce.engine.network import NOWHERE
 from sottovoce.engine.plain import PlainNetwork, probabilities
 from sottovoce.model.dims import Dims
 from sottovoce.model.modules import numbers_of
+from sottovoce.model.stored import Numbers
 from sottovoce.model.whisper import Whisper
 from tests.cpu.networks import prompts_and_steps_agree
 
@@ -27,6 +28,7 @@ DIMS = Dims(
 )  # fmt: skip
 N_SLOTS, N_ROWS = 6, 20
 TOLERANCE = 0.03  # of the largest value
+TOLERANCE_7_BITS = 0.05  # without VNNI lines that are multiplied in 8 bits have 7
 
 pytestmark = pytest.mark.skipif(kernels.library() is None, reason="no kernels for this CPU: nothing to compare")
 
@@ -60,7 +62,8 @@ def twins(model: Whisper, request: pytest.FixtureRequest) -> tuple[native.Native
 
 def close(ours: np.ndarray, theirs: torch.Tensor) -> bool:
     assert ours.shape == theirs.shape
-    return bool(np.abs(ours - theirs.numpy()).max() <= TOLERANCE * theirs.abs().max().item())
+    most = TOLERANCE_7_BITS if kernels.name() in ("avx512", "avx2") else TOLERANCE
+    return bool(np.abs(ours - theirs.numpy()).max() <= most * theirs.abs().max().item())
 
 
 @pytest.mark.parametrize("n_windows", [1, 3])
@@ -173,3 +176,18 @@ def test_rows_continue_one_another_step_after_step(
             sources = draw.choice(rows, len(rows)).tolist()
             for network in twins:
                 network.copy_rows_(rows, sources, n_prompt + step + 1)
+
+
+def test_what_is_read_of_a_file_is_copied(model: Whisper) -> None:
+    """Norms and positions stayed views of the mapped file: its replacement changed them, its end ended the process."""
+    state = {name: tensor.float().numpy().copy() for name, tensor in model.state_dict().items()}
+    network = native.NativeNetwork(DIMS, lambda name: Numbers(state[name]), N_SLOTS, N_ROWS, 2)
+    mel = np.random.default_rng(0).normal(size=(1, DIMS.n_mels, 2 * DIMS.n_audio_ctx)).astype(np.float32)
+    found = []
+    for _ in range(2):
+        features = network.features(mel)
+        network.put_sound_([0], features)
+        found.append((features, network.read([[1, 2, 3]], [0], [0], [(2,)])))
+        for array in state.values():
+            array.fill(7)
+    assert all(np.array_equal(a, b) for a, b in zip(*found, strict=True))

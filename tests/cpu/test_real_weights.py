@@ -13,6 +13,7 @@ import torch
 
 from sottovoce.audio import mel_torch
 from sottovoce.config import Config
+from sottovoce.engine import kernels
 from sottovoce.model import export, hub, modules
 from sottovoce.text.tokenizer import Tokenizer
 from tests.commands import environ
@@ -85,6 +86,47 @@ def test_loading_holds_one_copy_and_one_tensor(form: str, dtype: str, tmp_path: 
     shown = f"{n_bytes / 1e6:.0f} MB, largest tensor {n_largest_bytes / 1e6:.0f}, peak {n_peak_bytes / 1e6:.0f}"
     print(f"{form} {dtype}: weights {shown}")
     # the tensor that is being converted is there in both forms
+    assert n_peak_bytes < n_bytes + 1.5 * n_largest_bytes
+
+
+PACKED = """
+import sys
+from pathlib import Path
+from sottovoce.engine.memory import give_back
+from sottovoce.engine.native import NativeNetwork
+from sottovoce.model import weights
+def resident(name):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(name)).split()[1]) * 1024
+def packed(bits):
+    given, largest = weights.open_weights(Path(sys.argv[1])), 0
+    def read(name):
+        nonlocal largest
+        given.forget()
+        numbers = given.read(name)
+        largest = max(largest, numbers.values.nbytes)
+        return numbers
+    return NativeNetwork(given.dims, read, 1, 1, 1, 8, bits, bits), largest
+packed(16)
+give_back()
+Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+before = resident("VmRSS")
+network, largest = packed(16)
+print(weights.n_weights(network.encoder.dims) * 2, largest, resident("VmHWM") - before)
+"""
+
+
+@pytest.mark.weights
+@pytest.mark.skipif(not os.access("/proc/self/clear_refs", os.W_OK), reason="reads peak memory as Linux shows it")
+@pytest.mark.skipif(kernels.library() is None, reason="no kernels for this CPU: torch loads")
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_packing_holds_one_copy_and_one_tensor(dtype: str, tmp_path: Path) -> None:
+    """The whole file stayed in memory beside what was packed of it."""
+    network = modules.load(hub.fetch("base", Config()).path, dtype=modules.DTYPES[dtype])
+    export.export_pt(network, path := tmp_path / "base.pt", modules.DTYPES[dtype])
+    command = [sys.executable, "-c", PACKED, str(path)]
+    ran = subprocess.run(command, env=environ(), capture_output=True, text=True, check=True)
+    n_bytes, n_largest_bytes, n_peak_bytes = (int(n) for n in ran.stdout.split())
     assert n_peak_bytes < n_bytes + 1.5 * n_largest_bytes
 
 

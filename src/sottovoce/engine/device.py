@@ -39,25 +39,27 @@ class Choice:
         return "int8" if self.weight_bits == 8 else self.dtype
 
 
-def choose(device: str = "auto", compute: str = "auto") -> Choice:
+def choose(device: str = "auto", compute: str = "auto", *, in_8_bits: bool = True) -> Choice:
     """CUDA before MPS before CPU; on each the fastest precision that loses no words.
 
+    in_8_bits: whether the model could be computed so.
     Raises ConfigError if the device is not there, or does not know the precision.
     """
     first, *others = device.split(",")
     where, why = _device(first)
     kind = kind_of(where)
     devices = (where, *(_device(f"{kind}:{index}")[0] for index in others))
-    compute, why_compute = _compute(where) if compute == "auto" else (compute, "as asked")
+    compute, why_compute = _compute(where, in_8_bits) if compute == "auto" else (compute, "as asked")
     dtype, bits = ("bfloat16", 8) if compute == "int8" else (compute, 16)
     if kind == "cpu" and dtype == "float16":
         raise ConfigError(
             "compute: float16 was given, but CPUs compute float16 slowly and with overflow; use bfloat16 or float32"
         )
-    if compute == "int8" and (kind != "cpu" or kernels.library() is None):
+    if compute == "int8" and (kind != "cpu" or kernels.library() is None or not in_8_bits):
+        why_not = f"which {where} has not" if in_8_bits else "which do not know a network of these widths"
         raise ConfigError(
-            f"compute: int8 was given, but 8-bit products need the compiled CPU kernels, which {where} has not; use "
-            "bfloat16, float16 or float32"
+            f"compute: int8 was given, but 8-bit products need the compiled CPU kernels, {why_not}; use bfloat16, "
+            "float16 or float32"
         )
     return Choice(devices, dtype, f"{' and '.join(devices)}: {why}; {compute}: {why_compute}", bits)
 
@@ -72,10 +74,13 @@ def may_have_gpu() -> bool:
     """Whether asking torch for a GPU could be worth its import. No driver, no device."""
     if sys.platform != "linux":
         return True
+    # NVIDIA's driver, its own and as Windows lends it; AMD's, whose devices torch's builds for ROCm call CUDA too
+    if any(Path(device).exists() for device in ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")):
+        return True
     try:
-        ctypes.CDLL("libcuda.so.1")  # NVIDIA's driver
+        ctypes.CDLL("libcuda.so.1")  # also where there are no such files
     except OSError:
-        return Path("/dev/kfd").exists()  # AMD's, which torch's builds for ROCm call CUDA too
+        return False
     return True
 
 
@@ -103,7 +108,7 @@ def _device(name: str) -> tuple[str, str]:
     return name, "as asked"
 
 
-def _compute(device: str) -> tuple[str, str]:
+def _compute(device: str, in_8_bits: bool) -> tuple[str, str]:
     """The precision that is chosen where none is asked for, and why."""
     kind = kind_of(device)
     if kind == "cuda":
@@ -117,7 +122,7 @@ def _compute(device: str) -> tuple[str, str]:
         return "float32", f"compute capability {major}.{minor} has no fast half precision"
     if kind == "mps":
         return "float16", "Metal's fastest"
-    if kernels.name() == "avx512_bf16":  # on AMX 8 bits are compiled, and were not tried yet
+    if in_8_bits and kernels.name() == "avx512_bf16":  # on AMX 8 bits are compiled, and were not tried yet
         return "int8", "this CPU multiplies it twice as fast as bfloat16 (AVX512_VNNI), with hardly more errors"
     found = instruction_sets()
     for name in ("AMX", "AVX512_BF16"):

@@ -1,4 +1,4 @@
-"""Numbers as 8-bit whole ones with a scale a line: weights on CPU kernels, keys and values on CUDA."""
+"""Numbers as 8-bit whole ones with a scale a line: keys and values on CUDA."""
 
 from __future__ import annotations
 

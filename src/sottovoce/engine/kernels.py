@@ -1,4 +1,4 @@
-"""The compiled CPU kernels (cpp/): which library suits this CPU, its calls, and weights as it reads them.
+"""The compiled CPU kernels (cpp/): which library suits this CPU, what it is called with, and memory for it.
 
 Without a library for this CPU everything is computed by torch; engine/plain.py is the plain twin.
 """
@@ -42,10 +42,8 @@ NEEDED = {
     "avx512_bf16": AVX512_BF16,
     "amx": AVX512_BF16 | {"amx_tile", "amx_bf16", "amx_int8"},
 }
-ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA = (
-    0x1023,
-    18,
-)  # asking Linux for AMX's registers; linux Documentation/arch/x86/xstate
+# asking Linux for AMX's registers; linux Documentation/arch/x86/xstate
+ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA = 0x1023, 18
 
 
 def _fields(text: str, kind: type) -> list[tuple[str, type]]:
@@ -130,7 +128,7 @@ class Spoken(Structure):
 
 
 class Rules(Structure):
-    """cpp/choose.cpp:Rules. The pointers are those of RuleBook.tensors(), by name."""
+    """cpp/choose.cpp:Rules. The pointers are those of HostRules.pointers(), by name."""
 
     _fields_ = [
         *_fields("n_vocab eot time_begin no_timestamps", c_int32),

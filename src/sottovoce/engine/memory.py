@@ -89,9 +89,10 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def give_back() -> None:
     """Give what was freed back to the system; allocators keep it for a next time that may never come."""
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    cuda = getattr(sys.modules.get("torch"), "cuda", None)  # another thread may be importing it just now
+    is_there = getattr(cuda, "is_available", None)
+    if cuda is not None and is_there is not None and is_there():
+        cuda.empty_cache()
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc
         if trim is not None:

@@ -26,8 +26,8 @@ from sottovoce.model.stored import Numbers
 
 def fits(dims: Dims, device: str, dtype: str) -> bool:
     """Whether there are kernels for it: bfloat16, a CPU that they know, heads as wide as every checkpoint has them."""
-    heads = (dims.n_text_state // dims.n_text_head, dims.n_audio_state // dims.n_audio_head)
-    if dtype != "bfloat16" or device != "cpu" or heads != (HEAD, HEAD):
+    widths = {dims.n_text_state, dims.n_audio_state}
+    if dtype != "bfloat16" or device != "cpu" or widths != {HEAD * dims.n_text_head} | {HEAD * dims.n_audio_head}:
         return False
     return kernels.library() is not None
 
@@ -88,8 +88,8 @@ class NativeEncoder:
         taps = [read(f"encoder.conv{i}.weight").float32().transpose(0, 2, 1) for i in (1, 2)]  # (C, 3, n_in)
         taps[0] = np.pad(taps[0], ((0, 0), (0, 0), (0, self.n_mels - dims.n_mels)))
         narrow, wide = (packing.packed([Numbers(t.reshape(len(t), -1))], n_threads) for t in taps)
-        biases = [read(f"encoder.conv{i}.bias").float32() for i in (1, 2)]
-        positions = read("encoder.positional_embedding").float32()
+        biases = [packing.numbers(read, f"encoder.conv{i}.bias") for i in (1, 2)]
+        positions = packing.numbers(read, "encoder.positional_embedding")
         both = packing.addresses((narrow, biases[0], wide, biases[1], positions), self._kept)
         self._convolution = [ctypes.c_void_p(at) for at in both]
         self._sound = self._between = np.zeros(0, np.uint16)
@@ -128,7 +128,7 @@ class NativeEncoder:
 
 
 class NativeDecoder:
-    """A decoder's packed weights, slots and rows; what its methods mean says plain.Network."""
+    """A decoder's packed weights, slots and rows; what its methods mean says network.Network."""
 
     def __init__(
         self,
@@ -277,7 +277,7 @@ class NativeDecoder:
             self._kv.append((kernels.Weight(*packing.addresses(weight, self._kept)), bias))
         d = self.dims
         embedding = pack("", [read("decoder.token_embedding.weight")], n_threads)
-        positions = read("decoder.positional_embedding").float32()
+        positions = packing.numbers(read, "decoder.positional_embedding")
         ends = positions, *packing.norm(read, "decoder.ln", "norm").values(), *embedding.values()
         return kernels.Decoder(
             *(d.n_text_layer, d.n_text_state, d.n_text_head, d.n_vocab, d.n_text_ctx, d.n_audio_ctx),

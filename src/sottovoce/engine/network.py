@@ -31,8 +31,8 @@ class Network(Protocol):
     def read(self, texts: Seq[Seq[int]], rows: Seq[int], slots: Seq[int], wanted: Seq[Seq[int]]) -> Array:
         """Read texts from their beginning, together. Returns (n_wanted, V) float32 logits, text by text.
 
-        rows: where keys and values of each stay, or NOWHERE for all. wanted: per text the indices of tokens whose
-        logits are asked for, ascending.
+        rows: where keys and values of each stay, or NOWHERE for all, which are one token each then. wanted: per text
+        the indices of tokens whose logits are asked for, ascending.
         """
         ...
 

@@ -43,7 +43,12 @@ def linear(read: Read, field: str, names: Seq[str], pack: Linear, n_threads: int
 
 
 def norm(read: Read, name: str, field: str) -> Parts:
-    return {field: read(f"{name}.weight").float32(), f"{field}_bias": read(f"{name}.bias").float32()}
+    return {field: numbers(read, f"{name}.weight"), f"{field}_bias": numbers(read, f"{name}.bias")}
+
+
+def numbers(read: Read, name: str) -> np.ndarray:
+    """A tensor as float32 of our own: what stays mapped would change, or be gone, with the file."""
+    return np.array(read(name).float32())
 
 
 def blocks(part: str, n: int) -> list[str]:

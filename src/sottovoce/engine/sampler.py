@@ -1,9 +1,8 @@
 """Filtered logits -> tokens: greedy, temperature, beam search with patience, best of n. Knows no model and no rule.
 
 The device, or a kernel, or `propose` says for all rows what they may continue with; the host decides per sequence.
-Source: openai/whisper decoding.py (GreedyDecoder, BeamSearchDecoder, MaximumLikelihoodRanker), where Search asks for
-it OpenNMT/CTranslate2 src/decoding.cc (BeamSearch); slow twin:
-tests/cpu/plain_engine.py.
+Source: openai/whisper decoding.py (GreedyDecoder, BeamSearchDecoder, MaximumLikelihoodRanker), where Search asks for it
+OpenNMT/CTranslate2 src/decoding.cc (BeamSearch); slow twin: tests/cpu/plain_engine.py.
 """
 
 from __future__ import annotations
@@ -51,7 +50,9 @@ def propose(
         for i in range(row, row + n_rows):
             line = logits[i]
             top = line.max()
-            logprobs = line - (top + np.log(np.exp(line - top).sum()))
+            if np.isnan(top) or (search.temperature > 0 and top == -np.inf):
+                raise FloatingPointError("the logits are no numbers, or no token is allowed")
+            logprobs = line - (top + np.log(np.exp(line - top).sum())) if top > -np.inf else line
             chosen = _largest(line, n)
             if search.temperature > 0:
                 assert generator is not None

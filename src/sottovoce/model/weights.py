@@ -158,6 +158,9 @@ def _open(path: Path) -> Stored:
         n_state, n_head = (getattr(stored.dims, f"n_{kind}_{what}") for what in ("state", "head"))
         if n_state < 4 or n_head < 1 or n_state % n_head or n_state % 2:
             raise damaged(path, f"n_{kind}_state is {n_state}, n_{kind}_head {n_head}", "a width that the heads divide")
+    if stored.dims.n_audio_state != stored.dims.n_text_state:
+        said = f"n_audio_state is {stored.dims.n_audio_state}, n_text_state {stored.dims.n_text_state}"
+        raise damaged(path, said, "one width, for the decoder listens to what the encoder heard")
     return stored
 
 

@@ -11,6 +11,7 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO, Any
@@ -21,7 +22,7 @@ from sottovoce.compat.faster_whisper.utils import hub_config, model_name
 from sottovoce.config import Config
 from sottovoce.engine import kernels
 from sottovoce.engine.device import choose, kind_of
-from sottovoce.errors import OptionError
+from sottovoce.errors import ConfigError, OptionError
 
 # compute_type -> ours on CPU, ours on a GPU. default: as the published conversions (float16) are run there; auto: the
 # fastest of ours that loses no words
@@ -98,14 +99,23 @@ def load(
         )
     with errors.of_models(), ExitStack() as stack:
         where = Config(device=_where(device, device_index, log)).device
-        compute = _compute(where, compute_type, log)
+        compute = _compute(where, compute_type)
         if files:
             name = _unpacked(files, Path(stack.enter_context(TemporaryDirectory(prefix="sottovoce-"))))
             config = Config(model=name)
         else:
             name = model_name(os.fspath(model), revision)
             config = hub_config(name, download_root, local_files_only, revision, use_auth_token)
-        return Whisper(name, device=where, compute=compute, threads=cpu_threads or None, config=config)
+        load = partial(Whisper, name, device=where, threads=cpu_threads or None, config=config)
+        try:
+            whisper = load(compute=compute)
+        except ConfigError:
+            if compute != "int8":
+                raise
+            whisper = load(compute="auto")  # there are no kernels for it
+    if compute_type.startswith("int") and whisper.compute != "int8":
+        log.warning("compute_type: %s is run in %s, which is no less accurate", compute_type, whisper.compute)
+    return whisper
 
 
 def described(whisper: Whisper) -> Loaded:
@@ -131,16 +141,12 @@ def _where(device: str, device_index: int | Sequence[int], log: logging.Logger) 
     return device
 
 
-def _compute(device: str, compute_type: str, log: logging.Logger) -> str:
+def _compute(device: str, compute_type: str) -> str:
     if compute_type not in _COMPUTES:
         raise OptionError(f"compute_type: {compute_type!r} was given, one of {', '.join(_COMPUTES)} was expected")
     kind = kind_of(choose(device, "auto").device)
     compute = _COMPUTES[compute_type][kind != "cpu"]
-    if compute_type.startswith("int") and kind == "cpu" and kernels.library() is None:
-        compute = "auto"
-    if compute_type.startswith("int") and (chosen := choose(device, compute).compute) != "int8":
-        log.warning("compute_type: %s is run in %s, which is no less accurate", compute_type, chosen)
-    return compute
+    return "auto" if compute_type == "int16" and kernels.library() is None else compute
 
 
 def _unpacked(files: Mapping[str, bytes | IO[bytes]], folder: Path) -> str:

@@ -2,6 +2,7 @@
 
 #include "layers.h"
 
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -49,7 +50,12 @@ static void by_group(int64_t n, int32_t n_threads, Use use) {
         for (int64_t g = mine.begin; g < mine.end; g++) use(g, n - g * GROUP < GROUP ? (int)(n - g * GROUP) : GROUP);
     };
     std::vector<std::thread> others;
-    for (int i = 1; i < workers; i++) others.emplace_back(work, i);
+    int i = 1;
+    try {
+        for (; i < workers; i++) others.emplace_back(work, i);
+    } catch (const std::system_error&) {  // there may be no more threads
+        for (; i < workers; i++) work(i);
+    }
     work(0);
     for (std::thread& other : others) other.join();
 }
