@@ -181,7 +181,7 @@ def _load(path: Path) -> ctypes.CDLL:
     built, source = int(found.sv_version()), source_version()
     if source is not None and built != source:
         raise OSError(f"it was built from other sources ({built:#x}, not {source:#x})")
-    for scratch in (found.sv_decoder_scratch, found.sv_encoder_scratch, found.sv_jumps_scratch):
+    for scratch in (found.sv_decoder_scratch, found.sv_encoder_scratch, found.sv_hear_scratch, found.sv_jumps_scratch):
         scratch.restype = c_int64
     return found
 
