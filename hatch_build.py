@@ -22,7 +22,7 @@ except ImportError:  # by hand, in an environment without hatchling
     Hook = object  # type: ignore[misc,assignment]
 
 FOLDER = Path(__file__).parent / "src" / "sottovoce" / "engine" / "cpp"
-SOURCES = ("align.cpp", "choose.cpp", "decoder.cpp", "encoder.cpp", "mel.cpp", "pack.cpp")
+SOURCES = ("align.cpp", "choose.cpp", "decoder.cpp", "encoder.cpp", "hear.cpp", "mel.cpp", "pack.cpp")
 AVX512 = ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma")
 OPTIMISE = "-O3"
 BUILDS = {  # instruction set, as engine/kernels.py looks for it: what the compiler may use

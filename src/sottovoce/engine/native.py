@@ -99,12 +99,12 @@ class NativeEncoder:
     def features(self, mel: np.ndarray) -> np.ndarray:
         """(W, M, F) float32 log-mel -> (W, S, C) encoded sound, bfloat16."""
         d, n = self.dims, len(mel)
-        self._convolve(mel)
-        found = np.empty((n, d.n_audio_ctx, d.n_audio_state), np.uint16)
         model = ctypes.byref(self._structure)
         n_bytes = self.library.sv_encoder_scratch(model, n, self.n_threads)
         if n_bytes > len(self._scratch):
             self._scratch = room((n_bytes,), np.uint8)
+        self._convolve(mel)
+        found = np.empty((n, d.n_audio_ctx, d.n_audio_state), np.uint16)
         given, taken, scratch = (pointer(a) for a in (self._x, found, self._scratch))
         self.library.sv_encode(model, n, given, taken, self.n_threads, scratch)
         return found
@@ -124,7 +124,8 @@ class NativeEncoder:
         lines[:, 1:-1, : d.n_mels] = to_bfloat16(mel).transpose(0, 2, 1)
         given, middle, taken = (pointer(a) for a in (self._sound, self._between, self._x))
         sizes = n, d.n_audio_ctx, self.n_mels, d.n_audio_state
-        self.library.sv_convolve(*sizes, given, *self._convolution, middle, taken, self.n_threads)
+        scratch = pointer(self._scratch)
+        self.library.sv_convolve(*sizes, given, *self._convolution, middle, taken, self.n_threads, scratch)
 
 
 class NativeDecoder:
@@ -160,7 +161,7 @@ class NativeDecoder:
         )
         self._most_lines = int(found.sv_most_lines())
         self.n_threads = n_threads
-        n_hear = int(found.sv_hear_scratch(dims.n_text_state, n_threads))
+        n_hear = int(found.sv_hear_scratch(dims.n_audio_ctx, dims.n_text_state, n_threads))
         n_decode = int(found.sv_decoder_scratch(ctypes.byref(self._structure), n_threads))
         self._scratch = room((max(n_hear, n_decode),), np.uint8)
         self._sources = np.zeros((n_rows + 1, dims.n_text_ctx), np.int32)

@@ -16,6 +16,13 @@ constexpr int SPAN = 2 * GROUP;            // keys whose probabilities share a s
 constexpr int HALF = (MOST_BYTE + 1) / 2;  // makes whole numbers unsigned
 constexpr float LOG2E = 1.44269504088896f;
 
+// The bias is added to c, and lines beyond the window are made zero.
+static inline void finish_block(float* c, const float* bias, int n_lines, int n_real) {
+    for (int m = 0; m < n_lines; m++)
+        for (int i = 0; i < GROUP; i += 16)
+            store(c + m * GROUP + i, m < n_real ? load<v16>(c + m * GROUP + i) + load<v16>(bias + i) : all(0));
+}
+
 // 32 lines of keys of one head, as columns. c: (32, 64) with its bias; to: the head's packed keys, line: a multiple
 // of 32
 static inline void pack_keys(const float* c, bf16* to, int line) {
@@ -68,6 +75,52 @@ static inline vf power(vf x) {
     vf r = (vf)((vi)p + (to_whole(n) << 23));
     return x < -125.0f ? floats(0.0f) : r;
 #endif
+}
+
+// What 32 queries hear, where keys and values become floats: n_keys keys in room for `keys`. q, out: a line every `stride`.
+// scores: (32, keys); c: ROOM
+static inline void attend_floats(const bf16* q, const bf16* k, const bf16* v, long stride, int n_keys, int keys,
+                                 float* scores, float* c, bf16* out) {
+    float *wide = c + QUERIES * HEAD, *panels = c + RUN * GROUP;
+    const vf nothing = floats(-1e30f);  // NOTE: of infinity, power would be no number
+    vf tops[QUERIES];
+    for (vf& t : tops) t = nothing;
+    widen_lines(q, stride, QUERIES, HEAD, wide);
+    for (int n = 0; n < keys; n += GROUP) {
+        float* some = scores + n;
+        widen_group(k + (long)n * HEAD, HEAD, panels);
+        product_floats(wide, HEAD, QUERIES, panels, HEAD, some, keys, false);
+        for (int m = 0; m < QUERIES; m++, some += keys)
+            for (int i = 0; i < GROUP; i += WIDE) {
+                vf s = load<vf>(some + i);
+                if (n + GROUP > n_keys) {  // beyond the window lies whatever was there
+                    s = are_real(n_keys - n - i) ? s : nothing;
+                    store(some + i, s);
+                }
+                tops[m] = greater(tops[m], s);
+            }
+    }
+    float total[QUERIES];
+    for (int m = 0; m < QUERIES; m++) {
+        float* line = scores + (long)m * keys;
+        vf sums = {}, shift = floats(greatest(tops[m]) * LOG2E);
+        for (int i = 0; i < keys; i += WIDE) {
+            vf p = power(load<vf>(line + i) * LOG2E - shift);
+            sums += p;
+            store(line + i, p);
+        }
+        total[m] = 0;
+        for (int i = 0; i < WIDE; i++) total[m] += sums[i];
+    }
+    int lines = (n_keys + BLOCK - 1) & ~(BLOCK - 1);
+    for (int n = 0; n < lines; n += PIECE) {
+        int width = lines - n < PIECE ? lines - n : PIECE;
+        widen_group(v + (long)n * HEAD, width, panels);
+        product_floats(scores + n, keys, QUERIES, panels, width, c, GROUP, n > 0);
+    }
+    for (int m = 0; m < QUERIES; m++)
+        for (int i = 0; i < HEAD; i += 16)
+            narrow(out + m * stride + i, load<v16>(c + m * GROUP + i) * (1.0f / total[m]));
 }
 
 // 32 lines from `line` on: c (32, 64)

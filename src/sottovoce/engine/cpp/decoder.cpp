@@ -197,7 +197,7 @@ static void layer(const Decoder& d, int i_layer, const Pass& p, const Scratch& s
                   Meeting& meeting) {
     const DecoderLayer& l = d.layers[i_layer];
     int C = d.n_state;
-    float* c = s.c + (long)thread * BLOCK * 64;
+    float* c = s.c + (long)thread * ROOM;
     float* scores = s.scores + (long)thread * s.n_scores;
     ByteLines bytes = bytes_of(d, s, thread);
     Part lines = part(p.n_lines, thread, n_threads), narrow_groups = part(C / 64, thread, n_threads);
@@ -298,7 +298,7 @@ static void write_probs(const Decoder& d, const Pass& p, const Scratch& s, int t
 static void write_logits(const Decoder& d, const Pass& p, const Scratch& s, int thread, int n_threads,
                          Meeting& meeting) {
     int C = d.n_state;
-    float* c = s.c + (long)thread * BLOCK * 64;
+    float* c = s.c + (long)thread * ROOM;
     Part lines = part(p.n_wanted, thread, n_threads);
     for (int w = lines.begin; w < lines.end; w++)
         norm_line(s.x + (long)p.wanted[w] * C, C, d.norm, d.norm_bias, s.h + (long)w * C);

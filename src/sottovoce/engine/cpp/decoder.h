@@ -64,7 +64,7 @@ struct Total {
 struct Scratch {
     float* x;                    // (lines, C) the residual stream
     bf16 *h, *q, *heard, *wide;  // normed; queries; what attention gave; (lines, 4C)
-    float* c;                    // per thread: products of 64 columns
+    float* c;                    // per thread: ROOM for products of 64 columns
     float* scores;               // per thread: (16 lines, keys)
     bf16* probs;                 // per thread: (16 lines, values)
     ByteLines bytes;             // per thread: lines as weights of bytes want them
@@ -82,7 +82,7 @@ static size_t lay_out(const Decoder& d, int n_threads, char* base, Scratch* s) {
     s->q = (bf16*)take(&at, lines * C * 2);
     s->heard = (bf16*)take(&at, lines * C * 2);
     s->wide = (bf16*)take(&at, lines * 4 * C * 2);
-    s->c = (float*)take(&at, (size_t)n_threads * BLOCK * 64 * 4);
+    s->c = (float*)take(&at, (size_t)n_threads * ROOM * 4);
     s->n_scores = MORE * s->keys > d.n_text + 16 ? MORE * s->keys : d.n_text + 16;
     s->scores = (float*)take(&at, (size_t)n_threads * s->n_scores * 4);
     s->probs = (bf16*)take(&at, (size_t)n_threads * MORE * s->values * 2);

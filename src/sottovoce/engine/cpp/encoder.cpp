@@ -1,5 +1,4 @@
-// The audio encoder, and the projection of what it heard into the decoder's slots. Knows no
-// request.
+// The audio encoder. Knows no request.
 //
 // A window is worked on in chunks of up to 384 positions, each of which goes from its queries, keys and values of one
 // layer to those of the next without leaving the cache of its thread; only attention sees all of a window.
@@ -9,6 +8,7 @@
 namespace sv {
 
 constexpr int CHUNK = 12 * BLOCK;  // positions; (CHUNK, 4C) bfloat16 of base are 1.5 MB
+constexpr int SUMS = ROOM > 2 * BLOCK * GROUP ? ROOM : 2 * BLOCK * GROUP;  // floats of a linear layer, or of attend8
 
 struct EncoderLayer {
     const float *norm, *norm_bias;
@@ -59,7 +59,7 @@ static size_t lay_out(const Encoder& e, int n_windows, int n_threads, char* base
     s->h = (bf16*)take(&at, T * CHUNK * C * 2);
     s->wide = (bf16*)take(&at, T * CHUNK * 4 * C * 2);
     s->probs = (bf16*)take(&at, T * QUERIES * most);
-    s->c = (float*)take(&at, T * BLOCK * GROUP * 8);
+    s->c = (float*)take(&at, T * SUMS * 4);
     s->scores = (float*)take(&at, T * QUERIES * s->keys8 * 4);
     s->step = (float*)take(&at, T * QUERIES * (s->keys8 / SPAN) * 4);
     s->q_scale = (float*)take(&at, H * s->lines * 4);
@@ -70,42 +70,6 @@ static size_t lay_out(const Encoder& e, int n_windows, int n_threads, char* base
     s->bytes.scale = (float*)take(&at, T * CHUNK * 4);
     s->bytes.zero = (int32_t*)take(&at, T * CHUNK * 4);
     return at - base;
-}
-
-// 32 lines of one head as whole numbers of 8 bits, each line with its scale, packed in pairs: keys as the columns of a
-// matrix (two numbers of a key together), values as its lines (a number of two values together).
-static inline void pack8(const float* c, int8_t* to, float* scale, int line, bool is_key) {
-    alignas(64) int8_t rows[BLOCK][HEAD];
-    for (int m = 0; m < BLOCK; m++) {
-        v16 top = {};
-        for (int i = 0; i < HEAD; i += 16) {
-            v16 x = load<v16>(c + m * GROUP + i);
-            top = max(top, max(x, -x));
-        }
-        float most = largest(top);
-        scale[line + m] = most / 127.0f;
-        float each = most > 0 ? 127.0f / most : 0.0f;
-        for (int i = 0; i < HEAD; i += 16) narrow8(rows[m] + i, load<v16>(c + m * GROUP + i) * each);
-    }
-    if (is_key) {
-        int8_t* at = to + (long)(line / GROUP) * GROUP * HEAD + line % GROUP * 2;
-        for (int p = 0; p < HEAD / 2; p++, at += PAIR_LINE)
-            for (int m = 0; m < BLOCK; m++) std::memcpy(at + 2 * m, rows[m] + 2 * p, 2);
-        return;
-    }
-    int8_t* at = to + (long)line * HEAD;
-    for (int m = 0; m < BLOCK; m += 2)
-        for (int i = 0; i < HEAD; i++, at += 2) {
-            at[0] = rows[m][i];
-            at[1] = rows[m + 1][i];
-        }
-}
-
-// The bias is added to c, and lines beyond the window are made zero.
-static inline void finish_block(float* c, const float* bias, int n_lines, int n_real) {
-    for (int m = 0; m < n_lines; m++)
-        for (int i = 0; i < GROUP; i += 16)
-            store(c + m * GROUP + i, m < n_real ? load<v16>(c + m * GROUP + i) + load<v16>(bias + i) : all(0));
 }
 
 // What one thread works with
@@ -122,7 +86,7 @@ static Desk desk_of(const Encoder& e, const Hearing& s, int thread) {
     bf16* probs = s.probs + (long)thread * QUERIES * most / 2;
     float* scores = s.scores + (long)thread * QUERIES * s.keys8;
     float* step = s.step + (long)thread * QUERIES * (s.keys8 / SPAN);
-    float* c = s.c + (long)thread * BLOCK * GROUP * 2;
+    float* c = s.c + (long)thread * SUMS;
     return {s.h + lines * C, s.wide + lines * 4 * C, probs, c, scores, step, bytes};
 }
 
@@ -172,6 +136,7 @@ static void attend(const Encoder& e, const Hearing& s, int window, int head, int
     const bf16* q = s.q + ((long)window * s.lines + line) * C + head * HEAD;
     const bf16* k = s.k + ((long)window * e.n_head + head) * s.keys * HEAD;
     const bf16* v = s.v + ((long)window * e.n_head + head) * s.lines * HEAD;
+    if (FLOATS) return attend_floats(q, k, v, C, e.n_audio, s.keys, scores, c, out);
     v16 top[QUERIES], unused[QUERIES] = {};
     for (v16& t : top) t = all(-__builtin_inff());
     int last = s.keys / GROUP - 1;  // some of its keys may lie beyond the window
@@ -231,24 +196,6 @@ static void digest(const Encoder& e, const EncoderLayer& l, const Hearing& s, in
     add_layer(e, d.wide, 4 * C, n, l.mlp_out, l.mlp_out_bias, x, d);
 }
 
-// What sv_hear works with, by thread
-struct Ear {
-    float* c;    // (32, 64)
-    bf16* tail;  // (32, C)
-    ByteLines bytes;
-};
-
-static size_t lay_out(int C, int n_threads, char* base, Ear* e) {
-    char* at = base;
-    size_t lines = (size_t)n_threads * BLOCK;
-    e->c = (float*)take(&at, lines * GROUP * 4);
-    e->tail = (bf16*)take(&at, lines * C * 2);
-    e->bytes.bytes = (uint8_t*)take(&at, lines * C);
-    e->bytes.scale = (float*)take(&at, lines * 4);
-    e->bytes.zero = (int32_t*)take(&at, lines * 4);
-    return at - base;
-}
-
 }  // namespace sv
 
 extern "C" {
@@ -261,17 +208,17 @@ int64_t sv_encoder_scratch(const sv::Encoder* e, int32_t n_windows, int32_t n_th
 // The two convolutions: a line of the product is what three frames hold, which lie after one another in memory already.
 // mel: (W, 2 n_audio + 2, n_mels) bfloat16, a zero frame on either side. between: (W, 2 n_audio + 2, C), zero there too.
 // Both with 64 lines of any content behind. weights: (C, 3 n_mels) and (C, 3 C), tap by tap, packed.
-// x: (W, n_audio, C) float32, with positions (n_audio, C) added.
+// x: (W, n_audio, C) float32, with positions (n_audio, C) added. scratch: as of sv_encode.
 void sv_convolve(int32_t n_windows, int32_t n_audio, int32_t n_mels, int32_t n_state, const sv::bf16* mel,
                  const sv::bf16* first, const float* first_bias, const sv::bf16* second, const float* second_bias,
-                 const float* positions, sv::bf16* between, float* x, int32_t n_threads) {
+                 const float* positions, sv::bf16* between, float* x, int32_t n_threads, void* scratch) {
     using namespace sv;
     int C = n_state, frames = 2 * n_audio;
     Meeting meeting;
 #pragma omp parallel num_threads(n_threads)
     {
         int thread = this_thread(), n = team_size();
-        alignas(64) float c[BLOCK * GROUP];
+        float* c = (float*)scratch + (long)thread * SUMS;
         begin_tiles();
         for (int w = 0; w < n_windows; w++) {
             Part mine = part((frames + BLOCK - 1) / BLOCK, thread, n);
@@ -354,75 +301,6 @@ void sv_encode(const sv::Encoder* e, int32_t n_windows, const float* x, sv::bf16
             for (int m = lines.begin; m < lines.end && m < S; m++)
                 norm_line(s.x + ((long)(i / per_window) * s.lines + m) * C, C, e->norm, e->norm_bias,
                           features + ((long)(i / per_window) * S + m) * C);
-        }
-        end_tiles();
-    }
-}
-
-int64_t sv_hear_scratch(int32_t n_state, int32_t n_threads) {
-    sv::Ear e;
-    return (int64_t)sv::lay_out(n_state, n_threads, nullptr, &e);
-}
-
-// What a decoder layer hears of encoded windows: keys and values into slots.
-// features: (W, n_audio, C) bfloat16. weight: keys and values of one layer under one another; bias likewise.
-// cross_k, cross_v and, for 8 bits, their scales (else null): the layer's pools as decoder.cpp describes them.
-void sv_hear(int32_t n_windows, int32_t n_audio, int32_t n_state, const sv::bf16* features, const sv::Weight* weight,
-             const float* bias, const int32_t* slots, void* cross_k, void* cross_v, float* k_scale, float* v_scale,
-             int32_t n_threads, void* scratch) {
-    using namespace sv;
-    int C = n_state, n_head = C / HEAD, lines = (n_audio + BLOCK - 1) & ~(BLOCK - 1);
-    int keys = (n_audio + GROUP - 1) & ~(GROUP - 1), blocks = lines / BLOCK;
-    Ear ear;
-    lay_out(C, n_threads, (char*)scratch, &ear);
-#pragma omp parallel num_threads(n_threads)
-    {
-        int thread = this_thread(), n = team_size();
-        float* c = ear.c + (long)thread * BLOCK * GROUP;
-        bf16* tail = ear.tail + (long)thread * BLOCK * C;
-        ByteLines bytes = {ear.bytes.bytes + (long)thread * BLOCK * C, C, ear.bytes.scale + thread * BLOCK,
-                           ear.bytes.zero + thread * BLOCK};
-        auto lines_of = [&](int i) {
-            int w = i / blocks, line = i % blocks * BLOCK, real = n_audio - line;
-            const bf16* a = features + ((long)w * n_audio + line) * C;
-            if (real >= BLOCK) return a;
-            std::memset(tail, 0, (size_t)BLOCK * C * 2);  // a block that reaches beyond the window is read from a copy
-            std::memcpy(tail, a, (size_t)real * C * 2);
-            return (const bf16*)tail;
-        };
-        auto keep = [&](int i, int g) {
-            int w = i / blocks, line = i % blocks * BLOCK, head = g % n_head;
-            finish_block(c, bias + g * GROUP, BLOCK, n_audio - line);
-            bool is_key = g < n_head;
-            long at = ((long)slots[w] * n_head + head) * (is_key ? keys : lines);
-            void* to = is_key ? cross_k : cross_v;
-            if (k_scale)
-                pack8(c, (int8_t*)to + at * HEAD, (is_key ? k_scale : v_scale) + at, line, is_key);
-            else if (is_key)
-                pack_keys(c, (bf16*)to + at * HEAD, line);
-            else
-                pack_values(c, (bf16*)to + at * HEAD, line);
-        };
-        Part mine = part(n_windows * blocks, thread, n);
-        int groups = 2 * C / GROUP;
-        begin_tiles();
-        if (weight->scale) {
-            for (int i = mine.begin; i < mine.end; i++) {
-                const bf16* a = lines_of(i);
-                for (int m = 0; m < BLOCK; m++) to_bytes(a + (long)m * C, bytes, m);
-                for (int g = 0; g < groups; g++) {
-                    product_bytes(bytes, 0, BLOCK, *weight, g * GROUP, c);
-                    keep(i, g);
-                }
-            }
-        } else {
-            // groups outside: 64 columns of weights stay in the cache while all lines pass
-            for (int g = 0; g < groups; g++)
-                for (int i = mine.begin; i < mine.end; i++) {
-                    const bf16* b = (const bf16*)weight->packed + (long)g * C * GROUP;
-                    product(lines_of(i), C, BLOCK, b, C / TILE_K, c, GROUP);
-                    keep(i, g);
-                }
         }
         end_tiles();
     }

@@ -2,7 +2,8 @@
 
 #pragma once
 
-#include "bytes.h"
+#include "curves.h"
+#include "floats.h"
 #include "whole.h"
 
 #include <sched.h>
@@ -79,11 +80,39 @@ static inline void norm_line(const float* x, int width, const float* weight, con
 
 constexpr int BLOCK = 32;  // lines of one product
 
+constexpr int RUN = FLOATS ? 12 * BLOCK : BLOCK;  // lines whose sums are kept while a piece of weights is floats
+constexpr int MANY = FLOATS ? 24 : 1 << 30;       // lines from which on floats pay; at 16 they do not
+constexpr int ROOM = RUN * GROUP + (FLOATS ? PIECE * (GROUP + BLOCK) : 0);  // floats that a linear layer works in
+
+// Each piece of weights becomes floats once for a run of lines, each piece of lines once for 64 columns.
+template <typename Use>
+static inline void linear_floats(const bf16* a, long lda, int n_lines, const bf16* weight, int n_in, Part groups,
+                                 float* c, Use use) {
+    float *panels = c + RUN * GROUP, *wide = panels + PIECE * GROUP;
+    for (int g = groups.begin; g < groups.end; g++)
+        for (int first = 0; first < n_lines; first += RUN) {
+            int n_run = n_lines - first < RUN ? n_lines - first : RUN;
+            auto each_block = [&](auto act) {
+                for (int m = 0; m < n_run; m += BLOCK) act(m, n_run - m < BLOCK ? n_run - m : BLOCK);
+            };
+            for (int k = 0; k < n_in; k += PIECE) {
+                int width = n_in - k < PIECE ? n_in - k : PIECE;
+                widen_group(weight + ((long)g * n_in + k) * GROUP, width, panels);
+                each_block([&](int m, int n) {
+                    widen_lines(a + (first + m) * lda + k, lda, n, width, wide);
+                    product_floats(wide, width, n, panels, width, c + m * GROUP, GROUP, k > 0);
+                });
+            }
+            each_block([&](int m, int n) { use(g * GROUP, first + m, n, c + m * GROUP); });
+        }
+}
+
 // Some groups of 64 columns of a linear layer, for all lines: use(column, line, n, c) is given each block of products,
-// c: (n lines x 64). NOTE: with AMX, lines are read up to the next multiple of 16.
+// c: (n lines x 64), at the beginning ROOM. NOTE: with AMX, lines are read up to the next multiple of 16.
 template <typename Use>
 static inline void linear(const bf16* a, long lda, int n_lines, const bf16* weight, int n_in, Part groups, float* c,
                           Use use) {
+    if (n_lines >= MANY) return linear_floats(a, lda, n_lines, weight, n_in, groups, c, use);
     for (int g = groups.begin; g < groups.end; g++) {
         for (int m = 0; m < n_lines; m += BLOCK) {
             int n = n_lines - m < BLOCK ? n_lines - m : BLOCK;

@@ -25,6 +25,9 @@ typedef int32_t i16 __attribute__((vector_size(64)));
 typedef uint32_t u16 __attribute__((vector_size(64)));
 typedef uint16_t h16 __attribute__((vector_size(32)));
 typedef int8_t b16 __attribute__((vector_size(16)));
+#if defined(__AVX2__)
+typedef float v8 __attribute__((vector_size(32)));
+#endif
 
 constexpr int GROUP = 64;               // columns of one product
 constexpr int PAIR_LINE = 2 * GROUP;    // elements of two k of a group
@@ -44,30 +47,12 @@ static inline void store(void* p, V v) {
     std::memcpy(p, &v, sizeof v);
 }
 
-static inline v16 all(float x) { return v16{} + x; }
+static inline v16 all(float x) { return x - v16{}; }  // NOTE: 0 + x is an addition, because of -0; x - 0 is none
 
-static inline float sum(v16 v) {
+// max, min: of what is no number, b, as the instructions have it
 #if defined(__AVX512F__)
-    return _mm512_reduce_add_ps((__m512)v);
-#else
-    float s = 0;
-    for (int i = 0; i < 16; i++) s += v[i];
-    return s;
-#endif
-}
-
-static inline float largest(v16 v) {
-#if defined(__AVX512F__)
-    return _mm512_reduce_max_ps((__m512)v);
-#else
-    float m = v[0];
-    for (int i = 1; i < 16; i++) m = v[i] > m ? v[i] : m;
-    return m;
-#endif
-}
-
-// of what is no number, b, as the instructions have it
-#if defined(__AVX512F__)
+static inline float sum(v16 v) { return _mm512_reduce_add_ps((__m512)v); }
+static inline float largest(v16 v) { return _mm512_reduce_max_ps((__m512)v); }
 static inline v16 max(v16 a, v16 b) { return (v16)_mm512_max_ps((__m512)a, (__m512)b); }
 static inline v16 min(v16 a, v16 b) { return (v16)_mm512_min_ps((__m512)a, (__m512)b); }
 #elif defined(__AVX2__)
@@ -75,6 +60,20 @@ union Halves {
     v16 whole;
     __m256 half[2];
 };
+static inline float sum(v16 v) {
+    Halves x = {v};
+    __m256 eight = _mm256_add_ps(x.half[0], x.half[1]);
+    __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    four = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(four, _mm_movehdup_ps(four)));
+}
+static inline float largest(v16 v) {
+    Halves x = {v};
+    __m256 eight = _mm256_max_ps(x.half[0], x.half[1]);
+    __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    four = _mm_max_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_max_ss(four, _mm_movehdup_ps(four)));
+}
 static inline v16 max(v16 a, v16 b) {
     Halves x = {a}, y = {b};
     for (int i = 0; i < 2; i++) x.half[i] = _mm256_max_ps(x.half[i], y.half[i]);
@@ -86,6 +85,16 @@ static inline v16 min(v16 a, v16 b) {
     return x.whole;
 }
 #else
+static inline float sum(v16 v) {
+    float s = 0;
+    for (int i = 0; i < 16; i++) s += v[i];
+    return s;
+}
+static inline float largest(v16 v) {
+    float m = v[0];
+    for (int i = 1; i < 16; i++) m = v[i] > m ? v[i] : m;
+    return m;
+}
 static inline v16 max(v16 a, v16 b) { return a > b ? a : b; }
 static inline v16 min(v16 a, v16 b) { return a < b ? a : b; }
 #endif
@@ -113,12 +122,23 @@ static inline u16 rounded(v16 v) {
     return (u + 0x7fff + ((u >> 16) & 1)) >> 16;
 }
 
+#if defined(__AVX2__)
+static inline void narrow(bf16* p, v8 v) {
+    __m256i u = (__m256i)v, odd = _mm256_and_si256(_mm256_srli_epi32(u, 16), _mm256_set1_epi32(1));
+    u = _mm256_srli_epi32(_mm256_add_epi32(_mm256_add_epi32(u, _mm256_set1_epi32(0x7fff)), odd), 16);
+    _mm_storeu_si128((__m128i*)p, _mm_packus_epi32(_mm256_castsi256_si128(u), _mm256_extracti128_si256(u, 1)));
+}
+#endif
+
 static inline void narrow(bf16* p, v16 v) {
 #if defined(__AVX512BF16__)
     __m256bh h = _mm512_cvtneps_pbh((__m512)v);
     std::memcpy(p, &h, sizeof h);
 #elif defined(__AVX512F__)
     _mm256_storeu_si256((__m256i*)p, _mm512_cvtepi32_epi16((__m512i)rounded(v)));
+#elif defined(__AVX2__)
+    Halves x = {v};
+    for (int i = 0; i < 2; i++) narrow(p + 8 * i, (v8)x.half[i]);
 #else
     store(p, __builtin_convertvector(rounded(v), h16));
 #endif
@@ -128,54 +148,6 @@ static inline bf16 narrow1(float x) {
     uint32_t u;
     std::memcpy(&u, &x, 4);
     return (bf16)((u + 0x7fff + ((u >> 16) & 1)) >> 16);
-}
-
-// e**x for x <= 0 (what a softmax asks), relative error below 3e-7; 0 where the result is denormal
-static inline v16 exp_neg(v16 x) {
-    const float magic = 12582912.f;  // 1.5 * 2**23: adding it rounds to whole numbers
-    v16 t = x * 1.44269504088896f;
-    v16 n = (t + magic) - magic;
-    v16 f = t - n;
-    v16 p = all(1.5403530393e-4f);
-    p = p * f + 1.3333558146e-3f;
-    p = p * f + 9.6181291076e-3f;
-    p = p * f + 5.5504108665e-2f;
-    p = p * f + 2.4022650696e-1f;
-    p = p * f + 6.9314718056e-1f;
-    p = p * f + 1.0f;
-    i16 e = __builtin_convertvector(n, i16);
-    v16 r = (v16)((i16)p + (e << 23));
-    return x < -87.0f ? all(0) : r;
-}
-
-// 2**x for x <= 0, relative error below 1e-4: for probabilities that become bfloat16 (4e-3)
-static inline v16 exp2_rough(v16 x) {
-#if defined(__AVX512F__)
-    __m512 n = _mm512_roundscale_ps((__m512)x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    v16 f = x - (v16)n;
-    v16 p = all(5.5717960e-2f);
-    p = p * f + 2.4260854e-1f;
-    p = p * f + 6.9315061e-1f;
-    p = p * f + 9.9992520e-1f;
-    return (v16)_mm512_scalef_ps((__m512)p, n);
-#else
-    return exp_neg(x * 0.69314718055994531f);
-#endif
-}
-
-// the exact GELU, x * P(X <= x); erf after Abramowitz and Stegun 7.1.26, absolute error below 2e-7
-static inline v16 gelu(v16 x) {
-    v16 z = x * 0.70710678118654752f;
-    v16 a = z < 0 ? -z : z;
-    v16 t = 1.0f / (1.0f + 0.3275911f * a);
-    v16 p = all(1.061405429f);
-    p = p * t - 1.453152027f;
-    p = p * t + 1.421413741f;
-    p = p * t - 0.284496736f;
-    p = p * t + 0.254829592f;
-    v16 tail = p * t * exp_neg(-a * a);  // 1 - erf(a)
-    v16 phi = z < 0 ? 0.5f * tail : 1.0f - 0.5f * tail;
-    return x * phi;
 }
 
 // acc[n] += a[0] * b[n][0] + a[1] * b[n][1]; a: two bfloat16 in one word, b: one line of a packed tile
