@@ -77,7 +77,8 @@ static inline vf power(vf x) {
 #endif
 }
 
-// What 32 queries hear, where keys and values become floats: n_keys keys in room for `keys`. q, out: a line every `stride`.
+// What 32 queries hear, where keys and values become floats: n_keys keys in room for `keys`. q, out: a line every
+// `stride`.
 // scores: (32, keys); c: ROOM
 static inline void attend_floats(const bf16* q, const bf16* k, const bf16* v, long stride, int n_keys, int keys,
                                  float* scores, float* c, bf16* out) {
