@@ -188,3 +188,16 @@ def test_rows_for_beams_are_no_room_for_more_windows() -> None:
     for i in range(4):
         s.add(a_sequence(f"wide {i}", beams=5))
     assert len(s.schedule().start) == 3
+
+
+def test_rows_of_jobs_stand_still_beside_a_request_but_not_for_ever() -> None:
+    s = a_scheduler(n_slots=8, n_rows=8, encode_windows=8)
+    for i in range(3):
+        s.add(a_sequence(f"batch {i}", flow=str(i), lane=Lane.BATCH))
+    while s.schedule().start:
+        pass
+    assert all(len(s.schedule().running) == 3 for _ in range(5)), "alone they go on in every step"
+    s.add(a_sequence("request"))
+    s.schedule()
+    sizes = [len(s.schedule().running) for _ in range(12)]
+    assert set(sizes) == {1, 4} and sizes.count(4) == 3

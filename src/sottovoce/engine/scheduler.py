@@ -11,6 +11,9 @@ from sottovoce.types import Lane
 
 TURN_OF_THE_LAST = 8  # after 7 others an admission goes to the lowest lane that waits, so that BATCH never starves
 SHARE_KEPT = 4  # one row in so many is never of BATCH, and so many times fewer windows of it are encoded in a step
+TURN_OF_BATCH = (
+    4  # beside others its rows go on in every so-manieth step: a step of few rows takes a fifth of a full one's
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +32,9 @@ class Plan:
 class Scheduler:
     """Admits waiting sequences to free slots and rows. Inside a lane flows take turns, window by window.
 
-    BATCH fills what others leave, so that a request finds a free row at once and shares its steps with no encoder: some
-    rows are kept from it, and no new sound of it is encoded while a higher lane has somebody, but for its turns.
+    BATCH fills what others leave, so that a request finds a free row at once and shares its steps with no encoder and few
+    rows: some rows are kept from it, and while a higher lane has somebody no new sound of it is encoded and its rows
+    stand still, but for its turns.
     """
 
     def __init__(self, slots: Slots, rows: Rows, encode_windows: int, n_windows: int | None = None) -> None:
@@ -42,6 +46,7 @@ class Scheduler:
         self.running: list[Sequence] = []
         self._waiting: dict[Lane, OrderedDict[str, deque[Sequence]]] = {lane: OrderedDict() for lane in Lane}
         self._n_passed = 0  # admissions since the lowest lane that waits had one
+        self._n_apart = 0  # steps since BATCH went on
 
     @property
     def n_waiting(self) -> int:
@@ -69,7 +74,7 @@ class Scheduler:
 
     def schedule(self) -> Plan:
         """Admit while slots, rows and the encoder's budget last; a head that does not fit holds its lane back."""
-        running = tuple(self.running)
+        running = self._who_go_on()
         encode: list[Sequence] = []
         start: list[Sequence] = []
         blocked: set[Lane] = set()
@@ -99,6 +104,14 @@ class Scheduler:
         self.rows.check(sum(len(s.rows) for s in self.running))
         held = {s.slot for s in self.running}
         assert self.slots.n_held == len(held), f"{self.slots.n_held} slots held, {len(held)} in use"
+
+    def _who_go_on(self) -> tuple[Sequence, ...]:
+        higher = tuple(s for s in self.running if s.lane < Lane.BATCH)
+        self._n_apart += 1
+        if higher and self._n_apart < TURN_OF_BATCH:
+            return higher
+        self._n_apart = 0
+        return tuple(self.running)
 
     def _next_lane(self, blocked: set[Lane]) -> Lane | None:
         waiting = [lane for lane in Lane if self._waiting[lane] and lane not in blocked]
