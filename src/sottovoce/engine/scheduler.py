@@ -32,8 +32,8 @@ class Plan:
 class Scheduler:
     """Admits waiting sequences to free slots and rows. Inside a lane flows take turns, window by window.
 
-    BATCH fills what others leave, so that a request finds a free row at once and shares its steps with no encoder and few
-    rows: some rows are kept from it, and while a higher lane has somebody no new sound of it is encoded and its rows
+    BATCH fills what others leave, so that a request finds a free row at once and shares its steps with no encoder and
+    few rows: some rows are kept from it, and while a higher lane has somebody no new sound of it is encoded and its rows
     stand still, but for its turns.
     """
 
