@@ -33,8 +33,8 @@ class Scheduler:
     """Admits waiting sequences to free slots and rows. Inside a lane flows take turns, window by window.
 
     BATCH fills what others leave, so that a request finds a free row at once and shares its steps with no encoder and
-    few rows: some rows are kept from it, and while a higher lane has somebody no new sound of it is encoded and its rows
-    stand still, but for its turns.
+    few rows: some rows are kept from it, and while a higher lane has somebody no new sound of it is encoded and its
+    rows stand still, but for its turns.
     """
 
     def __init__(self, slots: Slots, rows: Rows, encode_windows: int, n_windows: int | None = None) -> None:
