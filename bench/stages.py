@@ -15,7 +15,7 @@ from bench.rates import fastest, wait
 
 from sottovoce.audio import mel, mel_torch
 from sottovoce.config import Config
-from sottovoce.engine import native
+from sottovoce.engine import mel_native, native
 from sottovoce.engine.fused import Fused
 from sottovoce.engine.kernel_runner import KernelRunner
 from sottovoce.engine.runner import Runner
@@ -150,9 +150,10 @@ def measure(given: Bed, n_steps: int) -> Measured:
 def _heard(runner: Runner, sounds: list[Sound]) -> object:
     """Their log-mel, as the runner computes it."""
     n_mels = runner.dims.n_mels
-    return (
-        mel_torch.batch(sounds, n_mels, runner.device) if isinstance(runner, TorchRunner) else mel.batch(sounds, n_mels)
-    )
+    if isinstance(runner, KernelRunner):
+        return mel_native.batch(sounds, n_mels, runner.n_threads)
+    assert isinstance(runner, TorchRunner)
+    return mel_torch.batch(sounds, n_mels, runner.device)
 
 
 def _steps(runner: Runner, rows: list[Sequence], n_steps: int, device: torch.device) -> tuple[float, float, float]:
