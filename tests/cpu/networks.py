@@ -1,4 +1,4 @@
-"""Two networks that must answer alike, whatever they are made of."""
+"""Networks to compare: of random weights, and two that must answer alike, whatever they are made of."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from sottovoce.engine.network import Network
+from sottovoce.model.dims import Dims
+from sottovoce.model.whisper import Whisper
 
 Close = Callable[[Tensor, Tensor], bool]
 
@@ -30,3 +32,15 @@ def prompts_and_steps_agree(
         tokens, positions = [i + 7 * row for row in rows], [len(t) + i for t in texts]
         ours, theirs = (network.step(tokens, rows, positions, groups) for network in twins)
         assert close(ours, theirs)
+
+
+def a_network(dims: Dims, scale: float) -> Whisper:
+    """Of random weights, in bfloat16, whose norms leave what they are given as large as it was."""
+    torch.manual_seed(0)
+    model = Whisper(dims).eval().requires_grad_(False)
+    for p in model.parameters():
+        p.normal_(0, scale if p.ndim > 1 else 0.5)
+    for name, p in model.named_parameters():
+        if "ln" in name and name.endswith("weight"):
+            p.add_(1.0)
+    return model.to(torch.bfloat16)

@@ -24,6 +24,7 @@ from sottovoce.model.dims import Dims
 from sottovoce.model.modules import numbers_of
 from sottovoce.model.stored import Numbers
 from sottovoce.model.whisper import Encoder, Whisper
+from tests.cpu.networks import a_network
 
 HERE = Path(__file__).parent / "cpp"
 SETS = ["amx", "avx512_bf16", "avx512", "avx2", "plain"]
@@ -160,13 +161,7 @@ def test_many_keys_of_little_weight_are_heard(door: ctypes.CDLL) -> None:
 
 @pytest.fixture(scope="module")
 def model() -> Whisper:
-    torch.manual_seed(0)
-    model = Whisper(DIMS).eval().requires_grad_(False)
-    for name, p in model.named_parameters():
-        p.normal_(0, 0.08 if p.ndim > 1 else 0.5)
-        if "ln" in name and name.endswith("weight"):
-            p.add_(1.0)
-    return model.to(torch.bfloat16)
+    return a_network(DIMS, 0.08)
 
 
 @pytest.fixture(scope="module")

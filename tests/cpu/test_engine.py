@@ -13,9 +13,9 @@ import torch
 from sottovoce.engine.engine import Engine
 from sottovoce.engine.fused import PLAIN
 from sottovoce.engine.loop import Loop
-from sottovoce.engine.rules import MASKS_KEPT
 from sottovoce.engine.sampler import conclude
 from sottovoce.engine.sequence import Sequence
+from sottovoce.engine.standing import MASKS_KEPT
 from sottovoce.engine.stream import PlainStream
 from sottovoce.engine.torch_runner import TorchRunner
 from sottovoce.errors import EngineError, OptionError

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from sottovoce.engine import kernels, native, sampler
-from sottovoce.engine.host_rules import MASKS_KEPT, HostRules
+from sottovoce.engine.host_rules import HostRules
 from sottovoce.engine.rules import RuleBook
+from sottovoce.engine.standing import MASKS_KEPT
 from sottovoce.engine.torch_runner import propose
 from sottovoce.engine.vocabulary import Vocabulary
 from sottovoce.types import Decode, Rules, Search

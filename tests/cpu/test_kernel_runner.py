@@ -7,7 +7,6 @@ from collections.abc import Sequence as Seq
 
 import numpy as np
 import pytest
-import torch
 
 from sottovoce.engine import kernels
 from sottovoce.engine.engine import Engine
@@ -18,6 +17,7 @@ from sottovoce.model.dims import Dims
 from sottovoce.model.modules import numbers_of
 from sottovoce.model.whisper import Whisper
 from sottovoce.types import Answer, Decode, Decoded, Lane, Rules, Search, Sound, Window
+from tests.cpu.networks import a_network
 
 V = Vocabulary(n_vocab=1003, eot=700, timestamp_begin=802, no_timestamps=801, no_speech=790)
 DIMS = Dims(80, 1500, 64, 1, 1, 1003, 96, 64, 1, 2)
@@ -33,13 +33,7 @@ pytestmark = pytest.mark.skipif(kernels.library() is None, reason="no kernels fo
 
 @pytest.fixture(scope="module")
 def model() -> Whisper:
-    torch.manual_seed(0)
-    model = Whisper(DIMS).eval().requires_grad_(False)
-    for name, p in model.named_parameters():
-        p.normal_(0, 0.25 if p.ndim > 1 else 0.5)
-        if "ln" in name and name.endswith("weight"):
-            p.add_(1.0)
-    return model
+    return a_network(DIMS, 0.25)
 
 
 class ShakyRunner(KernelRunner):

@@ -20,7 +20,7 @@ from sottovoce.model.dims import Dims
 from sottovoce.model.modules import numbers_of
 from sottovoce.model.stored import Numbers
 from sottovoce.model.whisper import Whisper
-from tests.cpu.networks import prompts_and_steps_agree
+from tests.cpu.networks import a_network, prompts_and_steps_agree
 
 DIMS = Dims(
     n_mels=80, n_audio_ctx=150, n_audio_state=128, n_audio_head=2, n_audio_layer=2,
@@ -35,14 +35,7 @@ pytestmark = pytest.mark.skipif(kernels.library() is None, reason="no kernels fo
 
 @pytest.fixture(scope="module")
 def model() -> Whisper:
-    torch.manual_seed(0)
-    model = Whisper(DIMS).eval().requires_grad_(False)
-    for p in model.parameters():
-        p.normal_(0, 0.08 if p.ndim > 1 else 0.5)
-    for name, p in model.named_parameters():
-        if "ln" in name and name.endswith("weight"):
-            p.add_(1.0)
-    return model.to(torch.bfloat16)
+    return a_network(DIMS, 0.08)
 
 
 @pytest.fixture(params=[(16, 16), (8, 16), (8, 8)], ids=["bfloat16", "kv in 8 bits", "all in 8 bits"])

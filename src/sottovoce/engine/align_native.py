@@ -13,8 +13,7 @@ def jumps(
     scores: np.ndarray, n_sot: int, n_positions: int, qk_scale: float, medfilt_width: int, n_threads: int
 ) -> np.ndarray:
     """As align.Jumps, (T - n_sot - 1,) int64. scores: contiguous, and written over."""
-    library = kernels.library()
-    assert library is not None, "there are no kernels for this CPU"
+    library = kernels.needed()
     assert scores.dtype == np.float32 and scores.flags.c_contiguous, "scores are float32, line after line"
     n_heads, n_tokens, n_audio = scores.shape
     asked = kernels.Spoken(n_heads, n_tokens, n_sot, n_audio, n_positions, medfilt_width, qk_scale)

@@ -10,18 +10,17 @@ from collections.abc import Sequence as Seq
 
 import numpy as np
 
+from sottovoce.engine.standing import Standing
 from sottovoce.engine.vocabulary import Vocabulary
 from sottovoce.types import Decode
 
-MASKS_KEPT = 64  # lines of the table of suppressed ids before unused ones go; 52 kB each
 
-
-class HostRules:
+class HostRules(Standing):
     """The rules in force on each row, and what they must remember of it."""
 
     def __init__(self, vocabulary: Vocabulary, n_rows: int, n_text_ctx: int) -> None:
+        super().__init__()
         self.vocabulary = v = vocabulary
-        self._masks: dict[tuple[int, ...], int] = {}  # suppressed ids -> line of the table
         self._table = np.zeros((0, v.n_vocab), np.bool_)
         self._always, self._first = np.zeros(n_rows, np.int64), np.zeros(n_rows, np.int64)
         self._max_initial = np.zeros(n_rows, np.int64)
@@ -30,35 +29,19 @@ class HostRules:
         self._before_is_time = np.ones(n_rows, np.bool_)
         self._history = np.zeros((n_rows, n_text_ctx), np.int64)
         self._penalty, self._ngram = np.ones(n_rows, np.float32), np.zeros(n_rows, np.int64)
-        self._repeating: set[int] = set()  # rows with a rule about repetition
-        self._ids_by_row: dict[int, tuple[tuple[int, ...], tuple[int, ...]]] = {}
 
     def reset_(self, rows: Seq[int], ask: Decode) -> None:
         """These rows begin a new sequence under the rules of `ask`."""
         r, v = list(rows), self.vocabulary
-        if len(self._masks) >= MASKS_KEPT:
-            self._forget_masks()
-        always, first = ask.rules.suppress, ask.rules.suppress + ask.rules.suppress_first
-        self._ids_by_row.update(dict.fromkeys(r, (always, first)))
+        self._always[r], self._first[r] = self._note(r, ask)
         limit = ask.rules.max_initial  # None: one that limits nothing
-        self._always[r], self._first[r] = self._mask(always), self._mask(first)
         self._timestamps[r] = ask.rules.timestamps
         self._max_initial[r] = v.n_vocab if limit is None else v.timestamp_begin + limit
         self._n_sampled[r], self._last_is_time[r], self._before_is_time[r] = 0, False, True
         self._last_time[r] = v.timestamp_begin - 1
         self._penalty[r], self._ngram[r] = ask.search.repetition_penalty, ask.search.no_repeat_ngram_size
-        repeating = ask.search.repetition_penalty != 1 or ask.search.no_repeat_ngram_size > 0
-        (self._repeating.update if repeating else self._repeating.difference_update)(r)
         for token in ask.rules.begun:
             self.update_(np.full(len(r), token), np.asarray(r))
-
-    def release(self, rows: Seq[int]) -> None:
-        """These rows have ended: what was asked for them costs nobody anything any more."""
-        self._repeating.difference_update(rows)
-
-    def repeats(self, rows: Seq[int]) -> bool:
-        """Whether a rule about repetition holds on one of these rows."""
-        return not self._repeating.isdisjoint(rows)
 
     def pointers(self) -> dict[str, int]:
         """Where the table of suppressed ids and the state of the rows lie, by the names of cpp/choose.cpp:Rules."""
@@ -125,17 +108,7 @@ class HostRules:
             grams = np.lib.stride_tricks.sliding_window_view(seen, size)
             line[grams[(grams[:, :-1] == seen[n - size + 1 :]).all(axis=1), -1]] = -np.inf
 
-    def _forget_masks(self) -> None:
-        """Keep the masks that the rows' latest sequences use, and no other."""
-        self._masks.clear()
-        self._table = self._table[:0]
-        for row, (always, first) in self._ids_by_row.items():
-            self._always[row], self._first[row] = self._mask(always), self._mask(first)
-
-    def _mask(self, ids: tuple[int, ...]) -> int:
-        if ids not in self._masks:
-            line = np.zeros((1, self.vocabulary.n_vocab), np.bool_)
-            line[0, list(ids)] = True
-            self._masks[ids] = len(self._table)
-            self._table = np.concatenate([self._table, line])
-        return self._masks[ids]
+    def _with_mask(self, ids: tuple[int, ...]) -> np.ndarray:
+        line = np.zeros((1, self.vocabulary.n_vocab), np.bool_)
+        line[0, list(ids)] = True
+        return np.concatenate([self._table, line])

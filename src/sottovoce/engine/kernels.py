@@ -155,6 +155,13 @@ def library() -> ctypes.CDLL | None:
     return find().library
 
 
+def needed() -> ctypes.CDLL:
+    """The same, where it is known that there are some."""
+    found = library()
+    assert found is not None, "there are no kernels for this CPU"
+    return found
+
+
 @cache
 def find() -> Found:
     """The fastest kernels that this CPU can run and that fit this version of sottovoce; logs what does not.

@@ -16,8 +16,7 @@ from sottovoce.types import Sound
 
 def batch(sounds: Sequence[Sound], n_mels: int, n_threads: int) -> np.ndarray:
     """As mel.batch."""
-    library = kernels.library()
-    assert library is not None, "there are no kernels for this CPU"
+    library = kernels.needed()
     out = np.zeros((len(sounds), n_mels, mel.N_FRAMES), np.float32)  # (W, M, F)
     for found, sound in zip(out, sounds, strict=True):
         if sound.mel is not None:

@@ -21,7 +21,7 @@ NO_MEMORY = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATU
 
 
 DEFAULT_WINDOWS = 16  # decoded together on CPUs; each is a row, or as many as it has beams
-DEFAULT_ROWS = 32  # on kernels, where a row costs nothing until it is used: windows of 5 beams fill the batch too
+DEFAULT_ROWS = 32  # on kernels, where a row costs nothing until it is used: 6 windows of 5 beams, not 3 (docs/log.md)
 MOST_ROWS = 128  # of those that are found by memory: what more of them would bring was not measured on any device
 ENCODER_PARTS = 16  # of a window's features that the encoder holds at once, at most: 4 in each of its wide layers
 

@@ -62,9 +62,7 @@ class NativeEncoder:
     """An encoder's packed weights. bits: 16 or 8, of its blocks' weights and of what is multiplied."""
 
     def __init__(self, dims: Dims, read: Read, n_threads: int, bits: int = 16) -> None:
-        found = kernels.library()
-        assert found is not None, "there are no kernels for this CPU"
-        self.library = found
+        self.library = kernels.needed()
         self.dims = dims
         self.n_threads = n_threads
         self._kept: list[np.ndarray] = []
@@ -141,9 +139,7 @@ class NativeDecoder:
         kv_bits: int = 16,
         weight_bits: int = 16,
     ) -> None:
-        found = kernels.library()
-        assert found is not None, "there are no kernels for this CPU"
-        self.library = found
+        self.library = kernels.needed()
         self.dims = dims
         self.n_layer = dims.n_text_layer
         self.spare_row = n_rows
@@ -159,10 +155,10 @@ class NativeDecoder:
         self._structure = self._structure_of(
             read, packing.in_8_bits if weight_bits == 8 else packing.in_16_bits, n_threads
         )
-        self._most_lines = int(found.sv_most_lines())
+        self._most_lines = int(self.library.sv_most_lines())
         self.n_threads = n_threads
-        n_hear = int(found.sv_hear_scratch(dims.n_audio_ctx, dims.n_text_state, n_threads))
-        n_decode = int(found.sv_decoder_scratch(ctypes.byref(self._structure), n_threads))
+        n_hear = int(self.library.sv_hear_scratch(dims.n_audio_ctx, dims.n_text_state, n_threads))
+        n_decode = int(self.library.sv_decoder_scratch(ctypes.byref(self._structure), n_threads))
         self._scratch = room((max(n_hear, n_decode),), np.uint8)
         self._sources = np.zeros((n_rows + 1, dims.n_text_ctx), np.int32)
         places = {"scratch": self._scratch.ctypes.data, "sources": self._sources.ctypes.data}
@@ -293,9 +289,7 @@ class NativeChooser:
     most = MOST_CHOICES
 
     def __init__(self, rules: HostRules, n_threads: int) -> None:
-        found = kernels.library()
-        assert found is not None, "there are no kernels for this CPU"
-        self.library = found
+        self.library = kernels.needed()
         self.rules = rules
         self.n_threads = n_threads
 

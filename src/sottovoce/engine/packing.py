@@ -103,8 +103,7 @@ def _size(weights: Seq[Numbers]) -> tuple[int, int]:
 
 def _pack(call: str, weights: Seq[Numbers], n_threads: int, *outs: np.ndarray) -> None:
     """By a call of cpp/pack.cpp, each under the other. outs: what it writes, line by line."""
-    found, line = kernels.library(), 0
-    assert found is not None, "there are no kernels for this CPU"
+    found, line = kernels.needed(), 0
     for weight in weights:
         n, k = weight.shape
         kind = "bfloat16" if weight.bfloat16 else "float16" if weight.values.dtype == np.float16 else "float32"

@@ -14,14 +14,13 @@ from collections.abc import Sequence as Seq
 import torch
 from torch import Tensor
 
+from sottovoce.engine.standing import Standing
 from sottovoce.engine.stream import PlainStream, Stream
 from sottovoce.engine.vocabulary import Vocabulary
 from sottovoce.types import Decode
 
-MASKS_KEPT = 64  # lines of the table of suppressed ids before unused ones go; 52 kB each
 
-
-class RuleBook:
+class RuleBook(Standing):
     """The rules in force on each row, and what they must remember of it."""
 
     def __init__(
@@ -32,10 +31,10 @@ class RuleBook:
         device: torch.device,
         stream: Stream | None = None,
     ) -> None:
+        super().__init__()
         self.vocabulary = v = vocabulary
         self.device = device
         self._stream = stream or PlainStream(device)
-        self._masks: dict[tuple[int, ...], int] = {}  # suppressed ids -> line of the table
         self._table = torch.zeros(0, v.n_vocab, dtype=torch.bool, device=device)
         self._no_initial = v.n_vocab  # an initial limit that limits nothing
         self._always = self._rows(n_rows)
@@ -51,9 +50,6 @@ class RuleBook:
         self._ngram = self._rows(n_rows)
         self._ids = torch.arange(v.n_vocab, device=device)
         self._is_time = self._ids >= v.timestamp_begin
-        # host-side, so that asking costs no sync: rows with a rule about repetition, and the masks of each row
-        self._repeating: set[int] = set()
-        self._ids_by_row: dict[int, tuple[tuple[int, ...], tuple[int, ...]]] = {}
 
     def _rows(self, n_rows: int) -> Tensor:
         return torch.zeros(n_rows, dtype=torch.int64, device=self.device)
@@ -61,14 +57,11 @@ class RuleBook:
     def reset_(self, rows: Seq[int], ask: Decode) -> None:
         """These rows begin a new sequence under the rules of `ask`."""
         r, v = list(rows), self.vocabulary
-        if len(self._masks) >= MASKS_KEPT:
-            self._forget_masks()
-        always, first = ask.rules.suppress, ask.rules.suppress + ask.rules.suppress_first
-        self._ids_by_row.update(dict.fromkeys(r, (always, first)))
+        always, first = self._note(r, ask)
         where = self._stream.put(r)
         limit = ask.rules.max_initial
         fresh = (
-            (self._always, self._mask(always)), (self._first, self._mask(first)),
+            (self._always, always), (self._first, first),
             (self._timestamps, ask.rules.timestamps),
             (self._max_initial, self._no_initial if limit is None else v.timestamp_begin + limit),
             (self._n_sampled, 0), (self._last_is_time, False), (self._before_is_time, True),
@@ -77,18 +70,8 @@ class RuleBook:
         )  # fmt: skip
         for state, value in fresh:
             state.index_fill_(0, where, value)
-        repeating = ask.search.repetition_penalty != 1 or ask.search.no_repeat_ngram_size > 0
-        (self._repeating.update if repeating else self._repeating.difference_update)(r)
         for token in ask.rules.begun:
             self.update_(torch.full((len(r),), token, device=self.device), where)
-
-    def release(self, rows: Seq[int]) -> None:
-        """These rows have ended: what was asked for them costs nobody anything any more."""
-        self._repeating.difference_update(rows)
-
-    def repeats(self, rows: Seq[int]) -> bool:
-        """Whether a rule about repetition holds on one of these rows."""
-        return not self._repeating.isdisjoint(rows)
 
     def tensors(self) -> dict[str, Tensor]:
         """The table of suppressed ids and the state of the rows, as kernels read them (cpp/, triton_choose.py)."""
@@ -179,17 +162,7 @@ class RuleBook:
         mark = torch.zeros(len(n), self.vocabulary.n_vocab + 1, dtype=torch.bool, device=self.device)
         logits.masked_fill_(mark.scatter_(1, banned, True)[:, :-1], -torch.inf)
 
-    def _forget_masks(self) -> None:
-        """Keep the masks that the rows' latest sequences use, and no other."""
-        self._masks.clear()
-        self._table = self._table[:0]
-        for row, (always, first) in self._ids_by_row.items():
-            self._always[row], self._first[row] = self._mask(always), self._mask(first)
-
-    def _mask(self, ids: tuple[int, ...]) -> int:
-        if ids not in self._masks:
-            line = torch.zeros(1, self.vocabulary.n_vocab, dtype=torch.bool, device=self.device)
-            line[0, list(ids)] = True
-            self._masks[ids] = len(self._table)
-            self._table = torch.cat([self._table, line])
-        return self._masks[ids]
+    def _with_mask(self, ids: tuple[int, ...]) -> Tensor:
+        line = torch.zeros(1, self.vocabulary.n_vocab, dtype=torch.bool, device=self.device)
+        line[0, list(ids)] = True
+        return torch.cat([self._table, line])

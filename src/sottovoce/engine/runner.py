@@ -82,7 +82,8 @@ class Runner(ABC):
         """(W, S, C) encoded sound, in the model's precision."""
 
     @abstractmethod
-    def encoded(self, sequence: Sequence) -> Encoded: ...
+    def encoded(self, sequence: Sequence) -> Encoded:
+        """What the encoder makes of its sound, (S, C) float32, without a slot."""
 
     @abstractmethod
     def jumps(self, scores: Array, n_sot: int, n_positions: int, qk_scale: float, medfilt_width: int) -> Array:
