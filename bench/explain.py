@@ -12,11 +12,12 @@ from bench.compare import first_split
 from bench.findings import Cause
 from bench.peer import Peer
 
-from sottovoce.api import Request, Whisper
+from sottovoce.api import Whisper
 from sottovoce.audio import mel_torch
 from sottovoce.engine.cache import Pools, PrefillPass
 from sottovoce.flow.drive import drive
 from sottovoce.model import modules
+from sottovoce.request import Request
 from sottovoce.text.tokenizer import Tokenizer
 from sottovoce.types import Answer, Decode, Decoded, Window
 

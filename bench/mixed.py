@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from sottovoce.api import Request, Whisper
+from sottovoce.api import Whisper
 from sottovoce.flow.drive import drive
 from sottovoce.flow.protocol import Known
+from sottovoce.request import Request
 from sottovoce.types import Answer, Lane, Window
 
 

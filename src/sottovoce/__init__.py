@@ -16,8 +16,9 @@ if TYPE_CHECKING:
         OutputError,
         SottovoceError,
     )
+    from sottovoce.options import Options
     from sottovoce.text.formats import Transcript
-    from sottovoce.types import Options, Segment, Task, Word
+    from sottovoce.types import Segment, Task, Word
     from sottovoce.waking import open_pool
 
 __version__ = "0.1.0"
@@ -31,7 +32,7 @@ _HOME = {
     "EngineError": "sottovoce.errors",
     "ModelError": "sottovoce.errors",
     "OptionError": "sottovoce.errors",
-    "Options": "sottovoce.types",
+    "Options": "sottovoce.options",
     "OutputError": "sottovoce.errors",
     "Segment": "sottovoce.types",
     "SottovoceError": "sottovoce.errors",

@@ -26,10 +26,11 @@ from sottovoce.flow.drive import drive
 from sottovoce.model import hub, weights
 from sottovoce.model.dims import Dims
 from sottovoce.model.stored import Numbers
+from sottovoce.options import Options
 from sottovoce.text import known
 from sottovoce.text.tokenizer import Tokenizer
 from sottovoce.threads import n_threads, one_thread
-from sottovoce.types import Options, Strategy
+from sottovoce.types import Strategy
 
 __all__ = ["Found", "Permit", "Pool", "hold", "open_pool"]
 

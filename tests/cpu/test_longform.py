@@ -9,8 +9,9 @@ import pytest
 
 from sottovoce.errors import OptionError
 from sottovoce.flow.longform import Checkpoint, detect_language, transcribe
+from sottovoce.options import Options
 from sottovoce.text.tokenizer import Tokenizer
-from sottovoce.types import Align, Aligned, Answer, Decode, Decoded, Detect, Detected, Options, Task
+from sottovoce.types import Align, Aligned, Answer, Decode, Decoded, Detect, Detected, Task
 from tests.null.flows import Played, play
 
 N_VOCAB = 51865

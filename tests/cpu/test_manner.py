@@ -12,8 +12,9 @@ from sottovoce.engine.sampler import advance, conclude
 from sottovoce.engine.sequence import Sequence
 from sottovoce.engine.torch_runner import TorchRunner
 from sottovoce.flow import longform
+from sottovoce.options import Options
 from sottovoce.text.tokenizer import Tokenizer
-from sottovoce.types import Answer, Decode, Decoded, Manner, Options, Rules, Search, Sound, Window
+from sottovoce.types import Answer, Decode, Decoded, Manner, Rules, Search, Sound, Window
 from tests.cpu import plain_engine as twin
 from tests.cpu.test_engine import a_sound, features, run
 from tests.null.flows import play

@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sottovoce.api import Request
 from sottovoce.audio.vad import FRAME
 from sottovoce.errors import OptionError
 from sottovoce.flow.listen import Checkpoint
 from sottovoce.flow.parallel import transcribe
 from sottovoce.flow.protocol import WAIT, Got, Known
+from sottovoce.options import Options
+from sottovoce.request import Request
 from sottovoce.text.tokenizer import Tokenizer
-from sottovoce.types import Align, Aligned, Answer, Decode, Decoded, Detect, Detected, Options, Strategy, Window
+from sottovoce.types import Align, Aligned, Answer, Decode, Decoded, Detect, Detected, Strategy, Window
 from tests.null.flows import Played, play
 
 N_VOCAB = 51865

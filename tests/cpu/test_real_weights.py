@@ -164,4 +164,5 @@ def test_reading_holds_one_tensor(name: str) -> None:
         check=True,
     )
     n_largest_bytes, n_peak_bytes = (int(n) for n in ran.stdout.split())
-    assert n_peak_bytes < 1.25 * n_largest_bytes
+    # a second copy would be twice as much; some pages around those that are read are mapped with them
+    assert n_peak_bytes < 1.6 * n_largest_bytes

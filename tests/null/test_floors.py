@@ -16,26 +16,28 @@ SRC = ROOT / "src" / "sottovoce"
 FILES = sorted(SRC.rglob("*.py"))
 ALL_FILES = [p for place in ("src", "tests", "bench", "scripts") for p in sorted((ROOT / place).rglob("*.py"))]
 
-GROUND = {"errors", "types", "config", "threads"}
+GROUND = {"errors", "types", "options", "config", "threads"}
 LOOKS_AT = {  # room: the rooms below it that it may look at; into itself it always may
     "errors": set[str](),
-    "types": {"errors"},
+    "types": set[str](),
+    "options": {"errors", "types"},
     "config": {"errors"},
     "threads": set[str](),
     "audio": {"errors", "types", "threads"},
     "text": {"errors", "types"},
     "model": {"errors", "types", "config"},
-    "flow": {"errors", "types", "config", "audio", "text"},
+    "flow": {"errors", "types", "options", "config", "audio", "text"},
+    "request": {"errors", "types", "options", "text"},
     "engine": {"errors", "types", "config", "threads", "model", "audio"},
     "waking": {*GROUND, "audio", "text", "model", "flow", "engine"},
-    "api": {*GROUND, "audio", "text", "model", "flow", "engine", "waking"},
-    "compat": {*GROUND, "audio", "text", "model", "flow", "engine", "waking", "api"},
-    "cli": {*GROUND, "audio", "text", "model", "flow", "engine", "waking", "api"},
+    "api": {*GROUND, "audio", "text", "model", "flow", "engine", "waking", "request"},
+    "compat": {*GROUND, "audio", "text", "model", "flow", "engine", "waking", "request", "api"},
+    "cli": {*GROUND, "audio", "text", "model", "flow", "engine", "waking", "request", "api"},
 }
 
 # External name: the rooms, or files of rooms, that may speak it. What is not named here is not a dependency.
 SPEAKS = {
-    "numpy": {"audio", "engine", "flow", "model", "api", "compat", "cli", "types"},
+    "numpy": {"audio", "engine", "flow", "model", "request", "api", "compat", "cli", "types"},
     "torch": {
         *("audio.mel_torch", "compat", "model.export", "model.modules", "model.whisper"),
         *(

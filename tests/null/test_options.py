@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from sottovoce.errors import OptionError
-from sottovoce.types import Options, Strategy
+from sottovoce.options import Options
+from sottovoce.types import Strategy
 
 
 @pytest.mark.parametrize(

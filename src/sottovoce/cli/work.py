@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sottovoce.api import Request, Whisper
+from sottovoce.api import Whisper
 from sottovoce.cli.exits import Exit, Stopped
 from sottovoce.cli.job import Job, make_folder, report
 from sottovoce.cli.pace import Pace, hms
@@ -12,6 +12,7 @@ from sottovoce.cli.recordings import Recording
 from sottovoce.cli.screen import Screen
 from sottovoce.flow.drive import Done
 from sottovoce.flow.protocol import Heard, Known, Opened
+from sottovoce.request import Request
 from sottovoce.text.formats import Transcript, format_timestamp
 from sottovoce.text.languages import LANGUAGES
 from sottovoce.types import Segment

@@ -10,8 +10,9 @@ from collections.abc import Iterable
 from enum import IntEnum
 
 from sottovoce.flow.ladder import is_repetitive, is_unsure
+from sottovoce.options import Options
 from sottovoce.text.tokenizer import Tokenizer
-from sottovoce.types import Decoded, Options
+from sottovoce.types import Decoded
 
 SPARSE_PER_S = 0.7  # tokens in a second of speech; slow read English has 2
 SPARSE_FROM_S = 4.0  # of speech: less may be a cough

@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from sottovoce.flow import question
 from sottovoce.flow.listen import Asker
 from sottovoce.flow.protocol import Event, Got, Wait
+from sottovoce.options import Options
 from sottovoce.text.formats import compression_ratio
 from sottovoce.text.tokenizer import Tokenizer
-from sottovoce.types import Decode, Decoded, Options, Sound, Window
+from sottovoce.types import Decode, Decoded, Sound, Window
 
 
 @dataclass(frozen=True, slots=True)

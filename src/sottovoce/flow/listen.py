@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 
 from sottovoce.errors import OptionError
 from sottovoce.flow.protocol import WAIT, Event, Got, Heard, Wait
+from sottovoce.options import Options
 from sottovoce.text.languages import language_code
 from sottovoce.text.tokenizer import Tokenizer
-from sottovoce.types import Answer, Ask, Detect, Detected, Options, Sound, Task, Window
+from sottovoce.types import Answer, Ask, Detect, Detected, Sound, Task, Window
 
 Asking = Generator[Window | Wait | Event, Got | None, Answer]
 

@@ -20,9 +20,10 @@ from sottovoce.flow.protocol import Event, Flow, Got, Known, Wait
 from sottovoce.flow.question import POSITION_FRAMES, POSITION_S
 from sottovoce.flow.silence import is_anomaly, skip_hallucinations
 from sottovoce.flow.words import place_words
+from sottovoce.options import Options
 from sottovoce.text.formats import Transcript
 from sottovoce.text.tokenizer import Tokenizer
-from sottovoce.types import SAMPLE_RATE, Aligned, Decoded, Manner, Options, Segment, Sound, Window
+from sottovoce.types import SAMPLE_RATE, Aligned, Decoded, Manner, Segment, Sound, Window
 
 __all__ = ["Checkpoint", "detect_language", "transcribe"]
 

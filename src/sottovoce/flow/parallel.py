@@ -19,8 +19,9 @@ from sottovoce.flow.protocol import WAIT, Event, Flow, Got, Heard, Known, Wait
 from sottovoce.flow.reading import Reader, Reading, Steps, named_sound
 from sottovoce.flow.script import CHINESE, Script, script_of
 from sottovoce.flow.spans import Span, Stretch, stretches
+from sottovoce.options import Options
 from sottovoce.text.formats import Dropped, Transcript
-from sottovoce.types import SAMPLE_RATE, Options, Segment, Sound, Window
+from sottovoce.types import SAMPLE_RATE, Segment, Sound, Window
 
 JUDGED_FROM = SAMPLE_RATE  # samples: the detector of speech misses digits in shorter recordings
 QUIET = 1e-3  # of full scale: what stays below is no speech

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from sottovoce.audio.mel import HOP
+from sottovoce.options import Options
 from sottovoce.text.tokenizer import Tokenizer, suppressed
-from sottovoce.types import SAMPLE_RATE, Align, Manner, Options, Rules, Search
+from sottovoce.types import SAMPLE_RATE, Align, Manner, Rules, Search
 
 POSITION_FRAMES = 2  # mel frames of one audio position, that is of one timestamp token
 POSITION_S = POSITION_FRAMES * HOP / SAMPLE_RATE  # 0.02

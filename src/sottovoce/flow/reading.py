@@ -22,9 +22,10 @@ from sottovoce.flow.protocol import Event, Got, Wait
 from sottovoce.flow.question import POSITION_S
 from sottovoce.flow.spans import POSITION, Span, Stretch, halves
 from sottovoce.flow.words import place_words
+from sottovoce.options import Options
 from sottovoce.text.formats import Dropped
 from sottovoce.text.tokenizer import Tokenizer
-from sottovoce.types import SAMPLE_RATE, Aligned, Decode, Decoded, Options, Segment, Sound, Window
+from sottovoce.types import SAMPLE_RATE, Aligned, Decode, Decoded, Segment, Sound, Window
 
 TAIL_S = 0.4  # of speech after the last timestamp: less is how far Whisper's timestamps stray
 HOLE_S = 1.0  # of speech without words: as much is heard again in a window of its own

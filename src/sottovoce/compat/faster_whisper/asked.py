@@ -11,13 +11,14 @@ from dataclasses import fields, replace
 from numbers import Integral
 from typing import Any
 
-from sottovoce.api import Request
 from sottovoce.audio import mel
 from sottovoce.compat.faster_whisper.segments import TranscriptionOptions, get_suppressed_tokens
 from sottovoce.compat.faster_whisper.tokenizer import Tokenizer
 from sottovoce.compat.faster_whisper.vad import VadOptions
 from sottovoce.errors import OptionError
-from sottovoce.types import Manner, Options, Strategy
+from sottovoce.options import Options
+from sottovoce.request import Request
+from sottovoce.types import Manner, Strategy
 
 N_TEXT_CTX = 448  # of every published checkpoint
 AS_OURS = {  # keyword of theirs -> of ours, where the names differ

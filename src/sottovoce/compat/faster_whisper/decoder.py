@@ -16,7 +16,8 @@ from sottovoce.compat.faster_whisper.segments import Segment, segment_of
 from sottovoce.errors import OptionError
 from sottovoce.flow.drive import Done
 from sottovoce.flow.protocol import Known
-from sottovoce.types import SAMPLE_RATE, Detect, Detected, Options, Sound
+from sottovoce.options import Options
+from sottovoce.types import SAMPLE_RATE, Detect, Detected, Sound
 from sottovoce.types import Segment as Ours
 
 Heard = tuple[str, float, list[tuple[str, float]]]  # language, its probability, (code, probability) of all

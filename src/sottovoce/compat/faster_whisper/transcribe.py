@@ -37,7 +37,8 @@ from sottovoce.compat.faster_whisper.vad import (
     get_speech_timestamps,
 )
 from sottovoce.errors import OptionError
-from sottovoce.types import SAMPLE_RATE, Options, Sound
+from sottovoce.options import Options
+from sottovoce.types import SAMPLE_RATE, Sound
 
 __all__ = [
     "_LANGUAGE_CODES",

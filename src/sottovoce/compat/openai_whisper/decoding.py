@@ -19,9 +19,11 @@ from sottovoce import api
 from sottovoce.compat.openai_whisper.tokenizer import Tokenizer, get_tokenizer
 from sottovoce.errors import OptionError
 from sottovoce.flow import question
+from sottovoce.options import Options
+from sottovoce.request import Request
 from sottovoce.text.formats import compression_ratio
 from sottovoce.text.languages import language_code
-from sottovoce.types import Answer, Ask, Decode, Decoded, Detect, Detected, Options, Sound, Strategy, Task
+from sottovoce.types import Answer, Ask, Decode, Decoded, Detect, Detected, Sound, Strategy, Task
 
 if TYPE_CHECKING:
     from sottovoce.compat.openai_whisper.model import Whisper
@@ -135,7 +137,7 @@ def engine_options(o: DecodingOptions) -> Options:
         "strategy": Strategy.SEQUENTIAL,
     }
     try:
-        return api.Request.of(given).options
+        return Request.of(given).options
     except OptionError as e:
         name, colon, rest = str(e).partition(":")
         raise OptionError(("sample_len" if name == "max_tokens" else name) + colon + rest) from e

@@ -25,9 +25,11 @@ from sottovoce.compat.openai_whisper.utils import format_timestamp, make_safe
 from sottovoce.errors import AudioError, OptionError
 from sottovoce.flow.drive import Done
 from sottovoce.flow.protocol import Flow, Heard, Known
+from sottovoce.options import Options
+from sottovoce.request import Request
 from sottovoce.text.formats import Transcript
 from sottovoce.text.languages import LANGUAGES, language_code
-from sottovoce.types import APPEND_PUNCTUATIONS, PREPEND_PUNCTUATIONS, TEMPERATURES, Options
+from sottovoce.types import APPEND_PUNCTUATIONS, PREPEND_PUNCTUATIONS, TEMPERATURES
 
 if TYPE_CHECKING:
     from sottovoce.compat.openai_whisper.model import Whisper
@@ -133,7 +135,7 @@ def _checked(o: DecodingOptions, ladder: Sequence[float]) -> Options:
 
 def _clips(given: Any) -> tuple[tuple[float, float | None], ...]:
     try:
-        return api.Request.of({"clips": given}).options.clips
+        return Request.of({"clips": given}).options.clips
     except OptionError as e:
         raise OptionError(f"clip_timestamps{str(e).removeprefix('clips')}") from e
 

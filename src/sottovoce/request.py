@@ -1,0 +1,121 @@
+"""Keywords in any usual spelling -> what is read of a source, and the Options. Knows no recording, no model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
+from typing import Any
+
+import numpy as np
+
+from sottovoce.errors import OptionError
+from sottovoce.options import Options
+from sottovoce.text.languages import language_code
+from sottovoce.types import Manner, Strategy, Task
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is read of a source, and how it is transcribed. end_s: nothing after it is read."""
+
+    options: Options = field(default_factory=Options)
+    stream: int = 0
+    channel: int | None = None
+    end_s: float | None = None
+
+    @classmethod
+    def of(cls, given: dict[str, Any]) -> Request:
+        """From keywords, in any usual spelling. Raises OptionError for one that is unknown, or has a wrong value."""
+        values = dict(given)
+        reading = {name: values.pop(name) for name in ("stream", "channel", "end_s") if name in values}
+        known = {f.name for f in fields(Options)}
+        for name in values:
+            if name not in known:
+                near = get_close_matches(name, known, n=1)
+                hint = f"; did you mean {near[0]}?" if near else f"; known are {', '.join(sorted(known))}"
+                raise OptionError(f"{name}: there is no such option{hint}")
+        for name, as_value in _READERS.items():
+            if name in values:
+                values[name] = as_value(name, values[name])
+        return cls(Options(**values), **reading)
+
+
+def _ladder(name: str, given: Any) -> tuple[float, ...]:
+    try:
+        return tuple(float(t) for t in given) if isinstance(given, list | tuple | np.ndarray) else (float(given),)
+    except (TypeError, ValueError) as e:
+        raise OptionError(f"{name}: {given!r} was given, a number or a list of numbers was expected; pass 0") from e
+
+
+def _task(name: str, given: Any) -> Task:
+    try:
+        return Task(given)
+    except ValueError as e:
+        raise OptionError(f"task: {given!r} was given, transcribe or translate was expected") from e
+
+
+def _manner(name: str, given: Any) -> Manner:
+    try:
+        return Manner(given)
+    except ValueError as e:
+        raise OptionError(f"manner: {given!r} was given, openai or faster was expected; leave it out") from e
+
+
+def _strategy(name: str, given: Any) -> Strategy | None:
+    try:
+        return None if given is None else Strategy(given)
+    except ValueError as e:
+        raise OptionError(f"strategy: {given!r} was given, parallel or sequential was expected; leave it out") from e
+
+
+def _language(name: str, given: Any) -> str | None:
+    return language_code(given)
+
+
+def _text(name: str, given: Any) -> Any:
+    if given is None or isinstance(given, str):
+        return given
+    try:
+        return tuple(int(t) for t in given)
+    except (TypeError, ValueError) as e:
+        raise OptionError(f"{name}: {given!r} was given, text or token ids were expected; leave it out") from e
+
+
+def _ids(name: str, given: Any) -> tuple[int, ...]:
+    if given is None:
+        return ()
+    if isinstance(given, str):
+        given = [t for t in given.split(",") if t.strip()]
+    try:
+        return tuple(int(t) for t in given)
+    except (TypeError, ValueError) as e:
+        raise OptionError(f"{name}: {given!r} was given, token ids were expected; pass for example [-1]") from e
+
+
+def _clips(name: str, given: Any) -> tuple[tuple[float, float | None], ...]:
+    """Pairs as they are; a flat list or text of seconds (start, end, start, ...) as openai-whisper writes them."""
+    try:
+        if isinstance(given, str):
+            given = [float(t) for t in given.split(",") if t.strip()]
+        if all(isinstance(c, Sequence) for c in given):
+            return tuple((float(a), None if b is None else float(b)) for a, b in given)
+        flat: list[float | None] = [float(t) for t in given]
+    except (TypeError, ValueError) as e:
+        raise OptionError(f"{name}: {given!r} was given, seconds were expected; pass for example '0,10.5,60'") from e
+    if len(flat) % 2:
+        flat.append(None)
+    return tuple((a or 0.0, b) for a, b in zip(flat[::2], flat[1::2], strict=True))
+
+
+_READERS: dict[str, Callable[[str, Any], Any]] = {
+    "temperature": _ladder,
+    "task": _task,
+    "language": _language,
+    "manner": _manner,
+    "strategy": _strategy,
+    "initial_prompt": _text,
+    "prefix": _text,
+    "suppress_tokens": _ids,
+    "clips": _clips,
+}
