@@ -15,6 +15,7 @@ from sottovoce.text.tokenizer import Tokenizer
 from sottovoce.types import Decoded
 
 SPARSE_PER_S = 0.7  # tokens in a second of speech; slow read English has 2
+SCARCE_PER_S, SCARCE_BELOW = 2.0, -0.6  # tokens of a text that is not sure of itself either (mean log-probability)
 SPARSE_FROM_S = 4.0  # of speech: less may be a cough
 DENSE_PER_S, DENSE_FROM = 30.0, 12  # tokens; the fastest scripts, three tokens a character, stay below
 MOST_TOKENS = 222  # of text: the longest decoding, one timestamp and one token less
@@ -49,10 +50,12 @@ def faults(o: Options, tokenizer: Tokenizer, decoded: Decoded, speech_s: float, 
     """What is wrong with a window's decoding. speech_s: seconds of speech in it; prompt: the text before it."""
     n_text = sum(t < tokenizer.eot for t in decoded.tokens)
     text = plain(tokenizer.decode(decoded.tokens))
+    # who skips half of what is said, skips what is hard to hear
+    least_per_s = SCARCE_PER_S if decoded.avg_logprob < SCARCE_BELOW else SPARSE_PER_S
     found = {
         Fault.REPETITIVE: is_repetitive(o, tokenizer, decoded),
         Fault.UNSURE: is_unsure(o, decoded),
-        Fault.SPARSE: speech_s > SPARSE_FROM_S and n_text < SPARSE_PER_S * speech_s,
+        Fault.SPARSE: speech_s > SPARSE_FROM_S and n_text < least_per_s * speech_s,
         Fault.DENSE: n_text > most_tokens(speech_s),
         # without a pair of timestamps nobody knows where its words end, and what follows them is lost
         Fault.CUT_OFF: o.max_tokens is None and n_text >= MOST_TOKENS,

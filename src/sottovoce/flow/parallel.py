@@ -36,7 +36,7 @@ def transcribe(
     checkpoint: Checkpoint,
     flow_id: str,
     n_in_flight: int = N_IN_FLIGHT,
-    hear: Hear = vad.blocks,
+    hear: Hear = vad.fresh_blocks,
 ) -> Flow:
     """A flow that transcribes (N,) float32 samples at 16 kHz.
 

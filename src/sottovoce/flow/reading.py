@@ -14,6 +14,7 @@ import numpy as np
 
 from sottovoce.audio import mel
 from sottovoce.flow import question
+from sottovoce.flow.doubt import DOUBTFUL, around, is_doubtful, is_same, is_unvoiced
 from sottovoce.flow.gates import Fault, badness, faults, is_news, most_tokens, n_repeated, plain
 from sottovoce.flow.ladder import Prompt, climb, is_silence
 from sottovoce.flow.lines import closed, segment
@@ -34,7 +35,6 @@ SPARE_TOKENS = 16  # beyond the most that speech may have, for its timestamps
 LEAST_TOKENS = 16  # that must have room for going on
 LEAST_DROPPED_S = 0.5  # of speech: less is not worth a line
 SCANT_S = 1.0  # of speech: less, without a decoding that passes, is taken for a noise
-DOUBTFUL = 0.3  # probability of silence from which words must be found without beams too: they find what is fluent
 HALVED_FROM_S = 8.0  # of speech: a window that fails on all rungs is heard again in two parts
 DEEPEST = 3  # readings inside readings
 
@@ -88,11 +88,13 @@ class Reader:
                 return parts
         decoded = yield from self._go_on(tokenizer, decoded, stretch, sound, context)
         segments = self._segments(tokenizer, decoded, stretch)
+        segments, unheard = yield from self._heard_twice(tokenizer, segments, stretch)
         placed = segments
         if o.word_timestamps and segments:
             placed = yield from self._place(tokenizer, segments, sound, stretch)
         reading = yield from self._fill(segments, placed, stretch, depth)
-        return replace(reading, badness=badness(found), segments=tuple(_inside(reading.segments, stretch)))
+        dropped = (*unheard, *reading.dropped)
+        return Reading(tuple(_inside(reading.segments, stretch)), dropped, badness(found))
 
     def _decode(
         self, tokenizer: Tokenizer, stretch: Stretch, sound: tuple[str, Sound], context: Sequence[int]
@@ -181,6 +183,30 @@ class Reader:
             dropped += reading.dropped
             worst = max(worst, reading.badness)
         return Reading(tuple(segments), tuple(dropped), worst)
+
+    def _heard_twice(
+        self, tokenizer: Tokenizer, segments: Sequence[Segment], stretch: Stretch
+    ) -> Generator[Window | Wait | Event, Got | None, tuple[list[Segment], list[Dropped]]]:
+        """The segments without what was invented: what is doubtful is heard again, by itself."""
+        o = replace(self.options, temperature=(0.0,), beam_size=1, patience=1.0)
+        again = replace(self, options=o, context=())
+        kept: list[Segment] = []
+        dropped: list[Dropped] = []
+        for s in segments:
+            # the model and the detector of speech agree that nobody speaks
+            nobody = o.no_speech_threshold is not None and s.no_speech_prob > o.no_speech_threshold
+            same = not (nobody and is_unvoiced(s, stretch))
+            if same and is_doubtful(s, stretch):
+                part = around(s, stretch, len(self.samples))
+                sound = named_sound(self.samples, part, self.peak)
+                decoded, found, _ = yield from again._decode(tokenizer, part, sound, ())
+                text = tokenizer.decode(decoded.tokens)
+                same = not found and not is_silence(o, decoded) and is_same(s.text, text)
+            if same:
+                kept.append(s)
+            else:
+                dropped.append(Dropped(s.start, s.end, "words that were not heard again"))
+        return kept, dropped
 
     # --- segments ---------------------------------------------------------------------------------------------------
 
@@ -287,7 +313,7 @@ def _hole(stretch: Stretch, before: Segment | None, after: Segment | None) -> St
     """What lies between two segments of a stretch, or between one and its edge."""
     start = stretch.start if before is None else max(stretch.start, _sample(before.end))
     end = stretch.end if after is None else min(stretch.end, _sample(after.start))
-    inside = (Span(max(s.start, start), min(s.end, end)) for s in stretch.speech)
+    inside = (Span(max(s.start, start), min(s.end, end), s.voice) for s in stretch.speech)
     return Stretch(start, max(start, end), tuple(s for s in inside if s.start < s.end))
 
 
@@ -305,5 +331,5 @@ def _inside(segments: Sequence[Segment], stretch: Stretch) -> list[Segment]:
         end = min(max(s.end, start), last_s)
         words = s.words and tuple(replace(w, start=max(w.start, start), end=max(w.end, start)) for w in s.words)
         found.append(replace(s, start=start, end=end, words=words))
-    following = [*[s.start for s in found[1:]], last_s]
+    following = [*[s.start for s in found[1:]], last_s][: len(found)]
     return [s if s.end > s.start else replace(s, end=after) for s, after in zip(found, following, strict=True)]

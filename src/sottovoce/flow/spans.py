@@ -11,7 +11,7 @@ a late one before an early one, for a window costs the encoder the same whatever
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -33,10 +33,11 @@ DECADES = 10  # of power, that weigh as much as a probability of 1: Silero is su
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Samples [start, end)."""
+    """Samples [start, end). voice: how probable it is, on average, that somebody speaks in them."""
 
     start: int
     end: int
+    voice: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ class Stretch:
 
     def moved(self, n: int) -> Stretch:
         """The same, n samples later."""
-        speech = tuple(Span(s.start + n, s.end + n) for s in self.speech)
+        speech = tuple(replace(s, start=s.start + n, end=s.end + n) for s in self.speech)
         return Stretch(self.start + n, self.end + n, speech, self.in_speech)
 
 
@@ -72,7 +73,8 @@ def halves(stretch: Stretch, samples: np.ndarray) -> list[Stretch]:
     """A stretch cut once more, at its best place near the middle; what has no speech in it is left out."""
     track = np.zeros((stretch.end - stretch.start) // FRAME + 1, np.float32)
     for span in stretch.speech:
-        track[(span.start - stretch.start) // FRAME : -(-(span.end - stretch.start) // FRAME)] = 1
+        part = slice((span.start - stretch.start) // FRAME, -(-(span.end - stretch.start) // FRAME))
+        track[part] = max(span.voice, ONSET)
     longest = round((stretch.end - stretch.start) * LARGER_HALF)
     parts = stretches([track], samples[stretch.start : stretch.end], longest)
     return [part.moved(stretch.start) for part in parts]
@@ -131,7 +133,7 @@ class _Cutter:
         if i is not None and over and self.edge == 0 and not self._spans(self.at, self.end):
             start, end = self._whole(start, end)
         self.edge = end
-        speech = (Span(max(start, s.start * FRAME), min(end, s.end * FRAME)) for s in spans)
+        speech = (Span(max(start, s.start * FRAME), min(end, s.end * FRAME), self._voice(s)) for s in spans)
         return Stretch(start, end, tuple(s for s in speech if s.start < s.end), in_speech=i is None)
 
     def _spans(self, start: int, end: int) -> list[Span]:
@@ -140,6 +142,9 @@ class _Cutter:
         edges = start + np.flatnonzero(np.diff(voiced, prepend=0, append=0))
         found = [Span(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
         return [s for s in found if s.end - s.start >= SHORTEST or s.end == end or s.start == self.edge // FRAME]
+
+    def _voice(self, span: Span) -> float:
+        return float(self.heard[span.start - self.base : span.end - self.base].mean())
 
     def _last(self, spans: list[Span], start: int, limit: int, *, over: bool) -> int | None:
         """Which span is the window's last one; None if not even the first one ends before the limit."""
