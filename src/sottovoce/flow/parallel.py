@@ -107,7 +107,8 @@ class _Parallel:
             clip = self.samples[start:end]
             if len(clip) < JUDGED_FROM:
                 loud = len(clip) >= mel.HOP and np.abs(clip).max() > QUIET
-                found = [Stretch(0, len(clip), (Span(0, len(clip)),))] if loud else []
+                voice = max((float(block.max()) for block in self.hear(clip)), default=0.0) if loud else 0.0
+                found = [Stretch(0, len(clip), (Span(0, len(clip), voice),))] if loud else []
             else:
                 found = stretches(self.hear(clip), clip, longest)
             for stretch in found:

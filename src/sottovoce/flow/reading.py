@@ -16,7 +16,7 @@ from sottovoce.audio import mel
 from sottovoce.flow import question
 from sottovoce.flow.doubt import DOUBTFUL, around, is_doubtful, is_same, is_unvoiced
 from sottovoce.flow.gates import Fault, badness, faults, is_news, most_tokens, n_repeated, plain
-from sottovoce.flow.ladder import Prompt, climb, is_silence
+from sottovoce.flow.ladder import Prompt, climb, is_silence, is_silent
 from sottovoce.flow.lines import closed, segment
 from sottovoce.flow.listen import Asker, Checkpoint, detect
 from sottovoce.flow.protocol import Event, Got, Wait
@@ -201,7 +201,7 @@ class Reader:
                 sound = named_sound(self.samples, part, self.peak)
                 decoded, found, _ = yield from again._decode(tokenizer, part, sound, ())
                 text = tokenizer.decode(decoded.tokens)
-                same = not found and not is_silence(o, decoded) and is_same(s.text, text)
+                same = not found and not is_silent(o, decoded) and is_same(s.text, text)
             if same:
                 kept.append(s)
             else:
