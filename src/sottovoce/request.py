@@ -11,7 +11,7 @@ import numpy as np
 
 from sottovoce.errors import OptionError
 from sottovoce.options import Options
-from sottovoce.text.languages import language_code
+from sottovoce.text.languages import language_tag
 from sottovoce.types import Manner, Strategy, Task
 
 
@@ -70,7 +70,24 @@ def _strategy(name: str, given: Any) -> Strategy | None:
 
 
 def _language(name: str, given: Any) -> str | None:
-    return language_code(given)
+    return language_tag(given)
+
+
+def _languages(name: str, given: Any) -> tuple[str, ...]:
+    """A list, or a text with commas; each once, in the order given."""
+    if given is None:
+        return ()
+    if isinstance(given, str):
+        given = [part for part in given.split(",") if part.strip()]
+    try:
+        tags = [language_tag(part) for part in given]
+    except (TypeError, AttributeError) as e:
+        raise OptionError(
+            f"{name}: {given!r} was given, a list of languages was expected; pass for example ['de', 'en']"
+        ) from e
+    if None in tags:
+        raise OptionError(f"{name}: {given!r} was given, languages were expected; leave it out to have any detected")
+    return tuple(dict.fromkeys(tag for tag in tags if tag))
 
 
 def _text(name: str, given: Any) -> Any:
@@ -112,6 +129,7 @@ _READERS: dict[str, Callable[[str, Any], Any]] = {
     "temperature": _ladder,
     "task": _task,
     "language": _language,
+    "languages": _languages,
     "manner": _manner,
     "strategy": _strategy,
     "initial_prompt": _text,

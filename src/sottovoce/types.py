@@ -227,7 +227,7 @@ class Segment:
     """A line of the transcript. start, end: seconds. seek: mel frame (10 ms) at which its window began.
 
     tokens: ids, timestamps included. words: None unless word_timestamps was asked for,
-    or the segment was emptied because it has no length or no text.
+    or the segment was emptied because it has no length or no text. language: its code, where languages may differ.
     """
 
     id: int
@@ -241,3 +241,4 @@ class Segment:
     compression_ratio: float
     no_speech_prob: float
     words: tuple[Word, ...] | None = None
+    language: str | None = None

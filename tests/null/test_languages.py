@@ -86,7 +86,14 @@ def test_no_spelling_hides_a_code() -> None:
 @pytest.mark.parametrize(
     ("text", "code"),
     [
-        *[("Deutsch", "de"), ("中文", "zh"), ("Français", "fr"), ("francais", "fr"), ("ESPAÑOL", "es"), ("日本語", "ja")],
+        *[
+            ("Deutsch", "de"),
+            ("中文", "zh"),
+            ("Français", "fr"),
+            ("francais", "fr"),
+            ("ESPAÑOL", "es"),
+            ("日本語", "ja"),
+        ],
         *[("한국어", "ko"), ("Русский", "ru"), ("العربية", "ar"), ("हिन्दी", "hi"), ("廣東話", "yue"), ("suomi", "fi")],
         *[("pt-BR", "pt"), ("Portuguese (Brazil)", "pt"), ("de-AT", "de"), ("中文（简体）", "zh"), ("Türkçe", "tr")],
     ],
@@ -101,8 +108,19 @@ def test_a_language_goes_by_its_own_name(text: str, code: str) -> None:
         *[("zh", "zh"), ("Chinese", "zh"), ("cmn", "zh"), ("zho", "zh"), ("zh-Hans", "zh-Hans"), ("zh-CN", "zh-Hans")],
         *[("zh-SG", "zh-Hans"), ("zh_TW", "zh-Hant"), ("zh-HK", "zh-Hant"), ("zh-Hant-TW", "zh-Hant")],
         *[("zh-Hans-HK", "zh-Hans"), ("zh_TW.UTF-8", "zh-Hant"), ("Traditional Chinese", "zh-Hant")],
-        *[("Chinese (Traditional)", "zh-Hant"), ("繁體中文", "zh-Hant"), ("简体中文", "zh-Hans"), ("zh-Hant", "zh-Hant")],
-        *[("Chinese (Hong Kong)", "zh-Hant"), ("yue", "yue"), ("yue-Hans", "yue-Hans"), ("de-CN", "de"), ("auto", None)],
+        *[
+            ("Chinese (Traditional)", "zh-Hant"),
+            ("繁體中文", "zh-Hant"),
+            ("简体中文", "zh-Hans"),
+            ("zh-Hant", "zh-Hant"),
+        ],
+        *[
+            ("Chinese (Hong Kong)", "zh-Hant"),
+            ("yue", "yue"),
+            ("yue-Hans", "yue-Hans"),
+            ("de-CN", "de"),
+            ("auto", None),
+        ],
     ],
 )
 def test_a_tag_says_whose_characters_are_wanted(text: str, tag: str | None) -> None:
@@ -111,7 +129,8 @@ def test_a_tag_says_whose_characters_are_wanted(text: str, tag: str | None) -> N
 
 
 @pytest.mark.parametrize(
-    ("tag", "script"), [("zh", None), ("zh-Hans", "Hans"), ("zh-TW", "Hant"), ("yue", "Hant"), ("de", None), (None, None)]
+    ("tag", "script"),
+    [("zh", None), ("zh-Hans", "Hans"), ("zh-TW", "Hant"), ("yue", "Hant"), ("de", None), (None, None)],
 )
 def test_a_script_is_wanted_only_where_it_is_said(tag: str | None, script: str | None) -> None:
     assert wanted_script(tag) == script

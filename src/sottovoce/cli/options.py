@@ -13,7 +13,7 @@ from click.shell_completion import CompletionItem
 
 from sottovoce.config import COMPUTES, KVS, Config
 from sottovoce.errors import OptionError
-from sottovoce.text.languages import LANGUAGES, TO_LANGUAGE_CODE, language_code
+from sottovoce.text.languages import LANGUAGES, TO_LANGUAGE_CODE, language_code, language_tag
 
 if TYPE_CHECKING:
     _Type = click.ParamType[Any]
@@ -73,7 +73,7 @@ class Language(_Type):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str | None:
         try:
-            return language_code(value)
+            return language_tag(value)
         except OptionError as e:
             self.fail(str(e).removeprefix("language: "), param, ctx)
 
@@ -81,6 +81,23 @@ class Language(_Type):
         if incomplete[:1].isupper():
             return _offer(sorted(name.title() for name in TO_LANGUAGE_CODE), incomplete)
         return [CompletionItem(code, help=LANGUAGES[code]) for code in sorted(LANGUAGES) if code.startswith(incomplete)]
+
+
+class Languages(_Type):
+    """Several languages, by comma."""
+
+    name = "languages"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            tags = tuple(dict.fromkeys(language_tag(part) for part in value.split(",") if part.strip()))
+        except OptionError as e:
+            self.fail(str(e).removeprefix("language: "), param, ctx)
+        if not tags or None in tags:
+            self.fail(f"{value!r} was given, languages by comma were expected, such as de,en", param, ctx)
+        return tuple(tag for tag in tags if tag)
 
 
 class ModelName(_Type):

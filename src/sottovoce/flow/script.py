@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from enum import Enum
 
+from sottovoce.options import Options
+from sottovoce.text.languages import wanted_script
+
 CHINESE = ("zh", "yue")  # Japanese has characters of both
 
 # Common characters that differ, each pair at the same place
@@ -20,6 +23,16 @@ FULL = (
 class Script(Enum):
     SIMPLIFIED = "simplified"
     TRADITIONAL = "traditional"
+
+
+CONTEXT = {Script.SIMPLIFIED: "以下是普通话的句子。", Script.TRADITIONAL: "以下是普通話的句子。"}
+
+
+def wanted(o: Options) -> Script | None:
+    """The script that the options ask for, by the language they name."""
+    tags = (o.language, *o.languages)
+    found = next((script for tag in tags if (script := wanted_script(tag)) is not None), None)
+    return {"Hans": Script.SIMPLIFIED, "Hant": Script.TRADITIONAL}[found] if found else None
 
 
 def script_of(text: str) -> Script | None:
