@@ -13,7 +13,7 @@ from click.shell_completion import CompletionItem
 
 from sottovoce.config import COMPUTES, KVS, Config
 from sottovoce.errors import OptionError
-from sottovoce.text.languages import LANGUAGES, TO_LANGUAGE_CODE, language_code, language_tag
+from sottovoce.text.languages import LANGUAGES, TO_LANGUAGE_CODE, language_tag
 
 if TYPE_CHECKING:
     _Type = click.ParamType[Any]
