@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from difflib import get_close_matches
 from math import inf, isnan
 from numbers import Integral, Real
+from typing import Any
 
 from sottovoce.errors import OptionError
-from sottovoce.types import APPEND_PUNCTUATIONS, PREPEND_PUNCTUATIONS, TEMPERATURES, Manner, Strategy, Task
+from sottovoce.types import APPEND_PUNCTUATIONS, PREPEND_PUNCTUATIONS, TEMPERATURES, Clean, Manner, Strategy, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +134,20 @@ class Options:
     def chosen_strategy(self) -> Strategy:
         """The strategy that is given, else the one that can honour the others."""
         return self.strategy or (Strategy.SEQUENTIAL if self.sequential_only else Strategy.PARALLEL)
+
+
+def clean_steps(name: str, given: Any) -> tuple[Clean, ...]:
+    """Names, in a list or by comma, each once, in the order in which they are done."""
+    if isinstance(given, str):
+        given = [part.strip().lower() for part in given.split(",") if part.strip()]
+    known = ", ".join(Clean)
+    try:
+        chosen = {Clean(part) for part in given or ()}
+    except (TypeError, ValueError) as e:
+        near = get_close_matches(str(e).split("'")[1], list(Clean), n=1) if "'" in str(e) else []
+        hint = f"did you mean {near[0]}?" if near else "pass for example ['highpass', 'denoise']"
+        raise OptionError(f"{name}: {given!r} was given, a list of {known} was expected; {hint}") from e
+    return tuple(step for step in Clean if step in chosen)
 
 
 WHOLE = frozenset(("beam_size", "best_of", "no_repeat_ngram_size", "max_tokens", "language_detection_segments", "seed"))

@@ -46,6 +46,18 @@ class Strategy(StrEnum):
     PARALLEL = "parallel"
 
 
+class Clean(StrEnum):
+    """What is done to the sound before it is heard; in this order, whatever the order they are given in.
+
+    highpass takes away what is below speech: hum, rumble, wind. denoise takes away noise that does not change.
+    loudness brings quiet and loud speakers to one level, moment by moment.
+    """
+
+    HIGHPASS = "highpass"
+    DENOISE = "denoise"
+    LOUDNESS = "loudness"
+
+
 class Lane(IntEnum):
     """Who is served first when slots are short; a lower lane goes first."""
 

@@ -9,7 +9,7 @@ import click
 
 from sottovoce.cli.exits import worst
 from sottovoce.cli.job import Job, prepare
-from sottovoce.cli.options import Bool, Clip, Language, Languages, Maybe, config_of, settings, start_log
+from sottovoce.cli.options import Bool, Cleaning, Clip, Language, Languages, Maybe, config_of, settings, start_log
 from sottovoce.cli.screen import Screen
 from sottovoce.types import APPEND_PUNCTUATIONS, PREPEND_PUNCTUATIONS, Strategy
 
@@ -76,6 +76,11 @@ def _maybe(name: str, kind: type[int] | type[float], default: float | None, help
     help="only this part, in seconds or [hh:]mm:ss, such as 1:30-2:00; repeatable. What follows the last is not read",
 )  # fmt: skip
 @click.option("--clip-timestamps", default="0", show_default=True, help="start,end,start,end,... in seconds")
+@click.option(
+    "--clean", type=Cleaning(), default=(),
+    help="what is done to the sound before it is heard, by comma: highpass (hum, rumble), denoise (steady noise), "
+    "loudness (quiet speakers). Nothing by default: Whisper hears noisy speech better as it is",
+)  # fmt: skip
 # --- how it is decoded
 @click.option(
     "--strategy", type=click.Choice([s.value for s in Strategy]), default=None,
