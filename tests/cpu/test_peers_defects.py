@@ -7,9 +7,9 @@ Promises with a test elsewhere, in test_parallel.py where no file is named:
     speech that stays without words is named (every batching peer)      test_speech_that_stays_without_words_is_named
     the prompt's own words are a fault                                  test_the_prompt_does_not_leak_into_the_text
     no sound at all is no crash and no text                             test_almost_no_sound_is_no_crash
-    nothing is written into inserted noise                    test_parallel_heard.py: test_speech_between_long_noises_...
-    a window's words do not depend on its batch               test_compat_faster.py: test_a_chunks_words_do_not_depend_...
-    a language may switch inside a window                     test_switching.py: test_each_part_of_a_window_is_read_...
+    nothing is written into inserted noise                    test_parallel_heard.py: test_speech_between_long_noises_..
+    a window's words do not depend on its batch               test_compat_faster.py: test_a_chunks_words_do_not_depend..
+    a language may switch inside a window                     test_switching.py: test_each_part_of_a_window_is_read_..
 """
 
 from __future__ import annotations
@@ -297,9 +297,9 @@ def test_words_stay_in_the_language_that_they_are_spoken_in(base: Whisper, engli
     """Batching peers flip the language inside a chunk, or translate the second one of it (#1179)."""
     german = decode.load(str(EXAMPLES / "german.mp3"))
     pause = np.zeros(RATE * 6 // 10, np.float32)
-    first, second, third = english[: 8 * RATE], german[: 13 * RATE], english[9 * RATE : 20 * RATE]
+    first, second, third = english[: 7 * RATE], german[: RATE * 124 // 10], english[RATE * 98 // 10 : RATE * 147 // 10]
     samples = np.concatenate([first, pause, second, pause, third])
-    transcript = base.transcribe(samples, languages=["en", "de"], temperature=0)
+    transcript = base.transcribe(samples, languages=["en", "de"])
     at_s = np.cumsum([0, len(first) + len(pause), len(second) + len(pause), len(third)]) / RATE
     spoken = list(zip(("en", "de", "en"), at_s, at_s[1:], strict=False))
     for s in transcript.segments:

@@ -27,9 +27,9 @@ from sottovoce.types import SAMPLE_RATE, Segment, Window
 
 PAUSE_S = 0.2  # from which speech may switch
 LEAST_S = 1.5  # of speech in a piece: in less, languages are guessed
-FULL_S = 2.0  # of speech that are full evidence
+EVIDENCE_S, MOST_EVIDENCE = 2.0, 3.0  # of speech that count once; a long piece counts no more than so often
 FLOOR = 0.003  # no piece is surer than this that a language is not spoken
-SWITCH = 1.5  # what a change of language costs, in the logarithm of probability
+SWITCH = 2.5  # what a change of language costs, in the logarithm of probability; flat from 2 to 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ def follow(
     heard: list[Heard] = []
     for piece in cut:
         heard.append((yield from detect(asker, tokenizer, *named_sound(samples, piece, peak), among)))
-    weights = [min(1.0, speech_s(piece) / FULL_S) for piece in cut]
+    weights = [min(MOST_EVIDENCE, speech_s(piece) / EVIDENCE_S) for piece in cut]
     said = languages([h.probs for h in heard], weights)
     runs: list[tuple[list[Stretch], str]] = []
     for piece, language in zip(cut, said, strict=True):
