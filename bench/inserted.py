@@ -1,6 +1,6 @@
 """Long recordings cut at odd places, at several speeds, with silence, noise or music put in. (python -m bench.inserted)
 
-No word may be written in what was put in, and the rest must stay as it was: its word error rate beside the untouched one's.
+No word may be written in what was put in, and the rest must stay as it was: its error rate beside the untouched one's.
 A place is drawn anywhere; with --gently it moves to the quietest 20 ms within a quarter of a second, so that fewer
 words are cut in two, which nobody could hear any more.
 """

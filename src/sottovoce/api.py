@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 import numpy as np
 
-from sottovoce.audio import decode
+from sottovoce.audio import cleanup, decode
 from sottovoce.audio.source import Source, is_at_hand
 from sottovoce.config import Config
 from sottovoce.engine.device import Choice
@@ -145,7 +145,8 @@ class Whisper:
         """The transcript of a recording; of a list of recordings, the transcripts, decoded together.
 
         source: a path, an http(s) URL, bytes, a binary file, or (N,) float32 samples at 16 kHz.
-        options: the fields of `Options`; `stream`, `channel` choose what is read of a file.
+        options: the fields of `Options`; `stream`, `channel` choose what is read of a file, `clean` (any of highpass,
+            denoise, loudness) what is done to the sound before it is heard.
         on_progress(position_s, duration_s) is called as windows end (one recording only).
         Raises AudioError, OptionError, EngineError.
         """
@@ -217,7 +218,8 @@ class Whisper:
     ) -> np.ndarray:
         """(N,) float32 samples at 16 kHz of a source, as far as the request needs them; on_progress as decode.load."""
         r = request or Request()
-        return decode.load(source, stream=r.stream, channel=r.channel, end_s=r.end_s, on_progress=on_progress)
+        samples = decode.load(source, stream=r.stream, channel=r.channel, end_s=r.end_s, on_progress=on_progress)
+        return cleanup.cleaned(samples, r.clean)
 
     def flow(self, samples: np.ndarray, options: Options) -> Flow:
         """The flow that transcribes (N,) float32 samples at 16 kHz; `events` drives it."""

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from difflib import get_close_matches
 from math import inf, isnan
 from numbers import Integral, Real
+from typing import Any
 
 from sottovoce.errors import OptionError
-from sottovoce.types import APPEND_PUNCTUATIONS, PREPEND_PUNCTUATIONS, TEMPERATURES, Manner, Strategy, Task
+from sottovoce.types import APPEND_PUNCTUATIONS, PREPEND_PUNCTUATIONS, TEMPERATURES, Clean, Manner, Strategy, Task
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
     """How a recording is to be transcribed. Every field is a keyword of `Whisper.transcribe`.
 
-    language: code or English name; None or "auto" detects it. temperature: one number, or the ladder to climb.
+    language: code or name; None or "auto" detects it. For Chinese a tag such as zh-Hant or zh-CN says in whose
+    characters it is written. temperature: one number, or the ladder to climb.
     Thresholds may be None (gate off). prompt text is given as text or token ids.
     clips: (start_s, end_s) pairs; an end of None is the end of the recording; empty: all of it.
     hotwords: words to expect, given to every window as context. chunk_length: the longest window, seconds, at most 30.
-    multilingual: detect the language of every window. language_detection_segments: windows that may be listened to
-    until one language is more probable than language_detection_threshold. seed: of sampling at temperatures above 0.
+    languages: those that may be spoken. Detection chooses among them; with more than one, a recording that switches is
+    followed, and each segment says its language. multilingual: the same among all languages; the sequential strategy
+    hears one language a window, as faster-whisper does. language_detection_segments: windows that may be listened to
+    until one language is more probable than language_detection_threshold (0.5), and then most windows decide. None:
+    one; in the parallel strategy a few, from all over the recording, where the first leaves a doubt, weighed by their
+    seconds of speech. seed: of sampling at temperatures above 0.
     manner: openai-whisper's habits, or faster-whisper's. whole_windows: the next window begins where one ends, and not
     after its last word, where word_timestamps would have it begin.
     strategy: None takes the parallel one, unless an option is set that only the sequential one can honour:
@@ -63,7 +70,8 @@ class Options:
     hotwords: str | None = None
     chunk_length: float = 30.0
     multilingual: bool = False
-    language_detection_segments: int = 1
+    languages: tuple[str, ...] = ()
+    language_detection_segments: int | None = None
     language_detection_threshold: float = 0.5
     seed: int = 0
     manner: Manner = Manner.OPENAI
@@ -95,13 +103,22 @@ class Options:
         good = 1 <= self.chunk_length <= 30
         _check(good, "chunk_length", self.chunk_length, "seconds from 1 to 30", "leave it out")
         n = self.language_detection_segments
-        _check(n >= 1, "language_detection_segments", n, "1 or more", "leave it out")
+        _check(n is None or n >= 1, "language_detection_segments", n, "1 or more", "leave it out")
+        good = isinstance(self.languages, tuple) and all(isinstance(code, str) for code in self.languages)
+        _check(good, "languages", self.languages, "a list of languages", "pass for example ['de', 'en']")
+        good = not (self.languages and self.language)
+        _check(good, "language", self.language, "nothing beside languages", "leave one of them out")
         for start, end in self.clips:
             good = 0 <= start < inf and (end is None or 0 <= end < inf)
             _check(good, "clips", (start, end), "pairs of seconds", "pass for example [(0, 10.5), (60, None)]")
         for name in self.sequential_only:
             good, what = self.strategy is not Strategy.PARALLEL, "nothing in the parallel strategy"
             _check(good, name, getattr(self, name), what, "leave it out, or pass strategy='sequential'")
+
+    @property
+    def follows(self) -> bool:
+        """May a segment be of another language than the one before it?"""
+        return self.multilingual or len(set(self.languages)) > 1
 
     @property
     def sequential_only(self) -> tuple[str, ...]:
@@ -119,6 +136,20 @@ class Options:
         return self.strategy or (Strategy.SEQUENTIAL if self.sequential_only else Strategy.PARALLEL)
 
 
+def clean_steps(name: str, given: Any) -> tuple[Clean, ...]:
+    """Names, in a list or by comma, each once, in the order in which they are done."""
+    if isinstance(given, str):
+        given = [part.strip().lower() for part in given.split(",") if part.strip()]
+    known = ", ".join(Clean)
+    try:
+        chosen = {Clean(part) for part in given or ()}
+    except (TypeError, ValueError) as e:
+        near = get_close_matches(str(e).split("'")[1], list(Clean), n=1) if "'" in str(e) else []
+        hint = f"did you mean {near[0]}?" if near else "pass for example ['highpass', 'denoise']"
+        raise OptionError(f"{name}: {given!r} was given, a list of {known} was expected; {hint}") from e
+    return tuple(step for step in Clean if step in chosen)
+
+
 WHOLE = frozenset(("beam_size", "best_of", "no_repeat_ngram_size", "max_tokens", "language_detection_segments", "seed"))
 REAL = frozenset(
     (
@@ -130,7 +161,7 @@ REAL = frozenset(
 MAY_BE_NONE = frozenset(
     (
         *("max_tokens", "length_penalty", "compression_ratio_threshold", "logprob_threshold", "no_speech_threshold"),
-        *("max_initial_timestamp", "hallucination_silence_threshold"),
+        *("max_initial_timestamp", "hallucination_silence_threshold", "language_detection_segments"),
     )
 )
 

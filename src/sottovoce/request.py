@@ -10,25 +10,30 @@ from typing import Any
 import numpy as np
 
 from sottovoce.errors import OptionError
-from sottovoce.options import Options
-from sottovoce.text.languages import language_code
-from sottovoce.types import Manner, Strategy, Task
+from sottovoce.options import Options, clean_steps
+from sottovoce.text.languages import language_tag
+from sottovoce.types import Clean, Manner, Strategy, Task
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is read of a source, and how it is transcribed. end_s: nothing after it is read."""
+    """What is read of a source, and how it is transcribed. end_s: nothing after it is read.
+
+    clean: what is done to the sound before it is heard; nothing, unless it is asked for.
+    """
 
     options: Options = field(default_factory=Options)
     stream: int = 0
     channel: int | None = None
     end_s: float | None = None
+    clean: tuple[Clean, ...] = ()
 
     @classmethod
     def of(cls, given: dict[str, Any]) -> Request:
         """From keywords, in any usual spelling. Raises OptionError for one that is unknown, or has a wrong value."""
         values = dict(given)
         reading = {name: values.pop(name) for name in ("stream", "channel", "end_s") if name in values}
+        clean = clean_steps("clean", values.pop("clean", None))
         known = {f.name for f in fields(Options)}
         for name in values:
             if name not in known:
@@ -38,7 +43,7 @@ class Request:
         for name, as_value in _READERS.items():
             if name in values:
                 values[name] = as_value(name, values[name])
-        return cls(Options(**values), **reading)
+        return cls(Options(**values), clean=clean, **reading)
 
 
 def _ladder(name: str, given: Any) -> tuple[float, ...]:
@@ -70,7 +75,24 @@ def _strategy(name: str, given: Any) -> Strategy | None:
 
 
 def _language(name: str, given: Any) -> str | None:
-    return language_code(given)
+    return language_tag(given)
+
+
+def _languages(name: str, given: Any) -> tuple[str, ...]:
+    """A list, or a text with commas; each once, in the order given."""
+    if given is None:
+        return ()
+    if isinstance(given, str):
+        given = [part for part in given.split(",") if part.strip()]
+    try:
+        tags = [language_tag(part) for part in given]
+    except (TypeError, AttributeError) as e:
+        raise OptionError(
+            f"{name}: {given!r} was given, a list of languages was expected; pass for example ['de', 'en']"
+        ) from e
+    if None in tags:
+        raise OptionError(f"{name}: {given!r} was given, languages were expected; leave it out to have any detected")
+    return tuple(dict.fromkeys(tag for tag in tags if tag))
 
 
 def _text(name: str, given: Any) -> Any:
@@ -112,6 +134,7 @@ _READERS: dict[str, Callable[[str, Any], Any]] = {
     "temperature": _ladder,
     "task": _task,
     "language": _language,
+    "languages": _languages,
     "manner": _manner,
     "strategy": _strategy,
     "initial_prompt": _text,

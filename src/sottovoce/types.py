@@ -46,6 +46,18 @@ class Strategy(StrEnum):
     PARALLEL = "parallel"
 
 
+class Clean(StrEnum):
+    """What is done to the sound before it is heard; in this order, whatever the order they are given in.
+
+    highpass takes away what is below speech: hum, rumble, wind. denoise takes away noise that does not change.
+    loudness brings quiet and loud speakers to one level, moment by moment.
+    """
+
+    HIGHPASS = "highpass"
+    DENOISE = "denoise"
+    LOUDNESS = "loudness"
+
+
 class Lane(IntEnum):
     """Who is served first when slots are short; a lower lane goes first."""
 
@@ -227,7 +239,7 @@ class Segment:
     """A line of the transcript. start, end: seconds. seek: mel frame (10 ms) at which its window began.
 
     tokens: ids, timestamps included. words: None unless word_timestamps was asked for,
-    or the segment was emptied because it has no length or no text.
+    or the segment was emptied because it has no length or no text. language: its code, where languages may differ.
     """
 
     id: int
@@ -241,3 +253,4 @@ class Segment:
     compression_ratio: float
     no_speech_prob: float
     words: tuple[Word, ...] | None = None
+    language: str | None = None

@@ -141,6 +141,20 @@ def test_languages_go_by_code_and_by_name() -> None:
         parse("a.wav", "--language", "Germann")
 
 
+def test_several_languages_and_steps_go_by_comma() -> None:
+    assert parse("a.wav", "--languages", "German,en-GB,zh_TW")["languages"] == ("de", "en", "zh-Hant")
+    assert parse("a.wav", "--clean", "loudness,HighPass")["clean"] == ("highpass", "loudness")
+    assert (parse("a.wav")["languages"], parse("a.wav")["clean"]) == ((), ())
+    for flag, wrong, meant in (("--languages", "de,Germann", "German"), ("--clean", "denoize", "denoise")):
+        with pytest.raises(click.BadParameter, match=meant):
+            parse("a.wav", flag, wrong)
+
+
+def test_one_language_and_several_are_not_given_together(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["transcribe", "a.wav", "--language", "de", "--languages", "de,en"]) == Exit.USAGE
+    assert "leave one out" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("text", "clip"),
     [

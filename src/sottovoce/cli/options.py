@@ -13,7 +13,9 @@ from click.shell_completion import CompletionItem
 
 from sottovoce.config import COMPUTES, KVS, Config
 from sottovoce.errors import OptionError
-from sottovoce.text.languages import LANGUAGES, TO_LANGUAGE_CODE, language_code
+from sottovoce.options import clean_steps
+from sottovoce.text.languages import LANGUAGES, TO_LANGUAGE_CODE, language_tag
+from sottovoce.types import Clean
 
 if TYPE_CHECKING:
     _Type = click.ParamType[Any]
@@ -73,7 +75,7 @@ class Language(_Type):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str | None:
         try:
-            return language_code(value)
+            return language_tag(value)
         except OptionError as e:
             self.fail(str(e).removeprefix("language: "), param, ctx)
 
@@ -81,6 +83,41 @@ class Language(_Type):
         if incomplete[:1].isupper():
             return _offer(sorted(name.title() for name in TO_LANGUAGE_CODE), incomplete)
         return [CompletionItem(code, help=LANGUAGES[code]) for code in sorted(LANGUAGES) if code.startswith(incomplete)]
+
+
+class Languages(_Type):
+    """Several languages, by comma."""
+
+    name = "languages"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            tags = tuple(dict.fromkeys(language_tag(part) for part in value.split(",") if part.strip()))
+        except OptionError as e:
+            self.fail(str(e).removeprefix("language: "), param, ctx)
+        if not tags or None in tags:
+            self.fail(f"{value!r} was given, languages by comma were expected, such as de,en", param, ctx)
+        return tuple(tag for tag in tags if tag)
+
+
+class Cleaning(_Type):
+    """Steps of the clean-up, by comma."""
+
+    name = "steps"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[Clean, ...]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            return clean_steps("clean", value)
+        except OptionError as e:
+            self.fail(str(e).removeprefix("clean: "), param, ctx)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        done, comma, last = incomplete.rpartition(",")
+        return [CompletionItem(f"{done}{comma}{step}") for step in Clean if step.startswith(last)]
 
 
 class ModelName(_Type):

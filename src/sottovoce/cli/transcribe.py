@@ -9,7 +9,7 @@ import click
 
 from sottovoce.cli.exits import worst
 from sottovoce.cli.job import Job, prepare
-from sottovoce.cli.options import Bool, Clip, Language, Maybe, config_of, settings, start_log
+from sottovoce.cli.options import Bool, Cleaning, Clip, Language, Languages, Maybe, config_of, settings, start_log
 from sottovoce.cli.screen import Screen
 from sottovoce.types import APPEND_PUNCTUATIONS, PREPEND_PUNCTUATIONS, Strategy
 
@@ -48,7 +48,17 @@ def _maybe(name: str, kind: type[int] | type[float], default: float | None, help
     "--task", type=click.Choice(["transcribe", "translate"]), default="transcribe", show_default=True,
     help="the words as they are spoken, or in English",
 )  # fmt: skip
-@click.option("--language", "-l", type=Language(), default=None, help="code or English name; detected if left out")
+@click.option(
+    "--language", "-l", type=Language(), default=None,
+    help="code or name, such as de, German or Deutsch; detected if left out. zh-Hans, zh-CN, zh-Hant, zh-TW: Chinese, "
+    "and in whose characters",
+)  # fmt: skip
+@click.option(
+    "--languages", type=Languages(), default=(),
+    help="those that may be spoken, by comma, such as de,en: detection chooses among them, and a recording that "
+    "switches between them is followed",
+)  # fmt: skip
+@_yes_no("--multilingual", False, "follow a recording that switches between any languages")
 @click.option(
     "--initial-prompt", default=None, help="text before the first window; in the parallel strategy before each"
 )
@@ -66,6 +76,11 @@ def _maybe(name: str, kind: type[int] | type[float], default: float | None, help
     help="only this part, in seconds or [hh:]mm:ss, such as 1:30-2:00; repeatable. What follows the last is not read",
 )  # fmt: skip
 @click.option("--clip-timestamps", default="0", show_default=True, help="start,end,start,end,... in seconds")
+@click.option(
+    "--clean", type=Cleaning(), default=(),
+    help="what is done to the sound before it is heard, by comma: highpass (hum, rumble), denoise (steady noise), "
+    "loudness (quiet speakers). Nothing by default: Whisper hears noisy speech better as it is",
+)  # fmt: skip
 # --- how it is decoded
 @click.option(
     "--strategy", type=click.Choice([s.value for s in Strategy]), default=None,
@@ -136,6 +151,8 @@ def _check(given: dict[str, Any]) -> None:
         for name in WORD_OPTIONS:
             if given[name]:
                 raise click.UsageError(f"--{name.replace('_', '-')} was given, it needs --word-timestamps True as well")
+    if given["language"] and given["languages"]:
+        raise click.UsageError("--language and --languages were both given, one was expected; leave one out")
     if given["clips"] and given["clip_timestamps"] != "0":
         raise click.UsageError("--clip and --clip-timestamps were both given, one was expected; leave one out")
     if given["output_format"] == "none" and not given["verbose"]:

@@ -102,9 +102,7 @@ class Run:
             transcript.write(path, format, self.job.layout)
 
     def _summary(self, i: int, transcript: Transcript) -> str:
-        language = LANGUAGES.get(transcript.language, transcript.language).title()
-        if transcript.language_probability < 1:
-            language += f" ({transcript.language_probability:.0%} sure)"
+        language = _spoken(transcript)
         recording = self.recordings[i]
         lost_s = sum(d.end - d.start for d in transcript.dropped)
         lost = f", {lost_s:.1f} s of speech without words" if lost_s else ""
@@ -141,10 +139,23 @@ class Run:
             self._turn += 1
 
 
+def _spoken(transcript: Transcript) -> str:
+    """Which language is spoken, how sure that is; of a recording that switches, how much of each."""
+    if len(transcript.languages) > 1:
+        return ", ".join(f"{_name(code)} {share:.0%}" for code, share in transcript.languages.items())
+    sure = transcript.language_probability
+    return _name(transcript.language) + (f" ({sure:.0%} sure)" if sure < 1 and not transcript.languages else "")
+
+
+def _name(code: str) -> str:
+    return LANGUAGES.get(code, code).title()
+
+
 def _for_model(job: Job, screen: Screen, model: Whisper) -> dict[str, Any]:
     """The options as this model can honour them: one that knows English only takes English, and says so."""
-    language = job.options["language"]
-    if model.is_multilingual or language in (None, "en"):
+    language, languages = job.options["language"], job.options["languages"]
+    if model.is_multilingual or (language in (None, "en") and set(languages) <= {"en"}):
         return job.options
-    screen.note(f"warning: {model.name} knows English only, but --language {language} was given; using English")
-    return job.options | {"language": "en"}
+    given = f"--languages {','.join(languages)}" if languages else f"--language {language}"
+    screen.note(f"warning: {model.name} knows English only, but {given} was given; using English")
+    return job.options | {"language": "en", "languages": ()}

@@ -11,19 +11,23 @@ from dataclasses import replace
 
 import numpy as np
 
-from sottovoce.audio import mel
+from sottovoce.audio import mel, vad
 from sottovoce.flow import question
 from sottovoce.flow.ladder import Prompt, climb, is_repetitive, is_silence, is_silent, is_unsure
 from sottovoce.flow.lines import closed, ends_in_silence, segment
-from sottovoce.flow.listen import Asker, Checkpoint, detect, listen
+from sottovoce.flow.listen import Asker, Checkpoint, Excerpt, candidates, detect, listen
 from sottovoce.flow.protocol import Event, Flow, Got, Known, Wait
 from sottovoce.flow.question import POSITION_FRAMES, POSITION_S
 from sottovoce.flow.silence import is_anomaly, skip_hallucinations
+from sottovoce.flow.spans import Span, Stretch
+from sottovoce.flow.switching import by_language, follow
 from sottovoce.flow.words import place_words
 from sottovoce.options import Options
 from sottovoce.text.formats import Transcript
 from sottovoce.text.tokenizer import Tokenizer
 from sottovoce.types import SAMPLE_RATE, Aligned, Decoded, Manner, Segment, Sound, Window
+
+SPOKEN = vad.VadOptions(min_silence_duration_ms=200, speech_pad_ms=0)  # where a window may switch its language
 
 __all__ = ["Checkpoint", "detect_language", "transcribe"]
 
@@ -59,6 +63,7 @@ class _Sequential:
         self.reset_at = 0  # tokens before this index are no context any more
         self.segments: list[Segment] = []
         self.last_speech_s = 0.0
+        self.spoken: str | None = None  # the language of the window before, where it may change
 
     # --- the recording ----------------------------------------------------------------------------------------------
 
@@ -72,14 +77,16 @@ class _Sequential:
                 while seek < end:
                     seek, final = yield from self._window(seek, min(self._window_frames, end - seek), end)
                     yield Known(final, min(seek, self.n_frames) / mel.FRAMES_PER_S)
+        shares = by_language(self.segments)
         return Transcript(
             text=self.tokenizer.decode(self.tokens[self.n_initial :]),
             segments=tuple(self.segments),
-            language=heard.language,
+            language=next(iter(shares), heard.language),
             duration=len(self.samples) / SAMPLE_RATE,
             language_probability=heard.probability,
             language_probs=dict(heard.probs),
             task=self.options.task,
+            languages=shares,
         )
 
     @property
@@ -94,12 +101,14 @@ class _Sequential:
             (round(start * mel.FRAMES_PER_S), min(e, self.n_frames)) for (start, _), e in zip(clips, ends, strict=True)
         ]
 
-    def _full_windows(self) -> Iterator[tuple[str, Sound]]:
+    def _full_windows(self) -> Iterator[Excerpt]:
         """30 s each, from the beginning, by name: where the language is heard."""
         for seek in range(0, max(1, self.n_frames), mel.N_FRAMES):
             # a full window may be decoded next, and finds its slot warm
             name = f"{seek}+{mel.N_FRAMES}" if seek + mel.N_FRAMES <= self.n_frames else f"language:{seek}"
-            yield name, Sound(mel.cut(self.samples, seek, mel.N_FRAMES), peak=self.peak)
+            size = min(mel.N_FRAMES, self.n_frames - seek)
+            sound = Sound(mel.cut(self.samples, seek, mel.N_FRAMES), peak=self.peak)
+            yield Excerpt(name, sound, size / mel.FRAMES_PER_S)
 
     # --- one window -------------------------------------------------------------------------------------------------
 
@@ -107,11 +116,11 @@ class _Sequential:
         self, seek: int, size: int, clip_end: int
     ) -> Generator[Window | Wait | Event, Got | None, tuple[int, tuple[Segment, ...]]]:
         """Decode `size` frames from `seek` on. Returns where the next window begins, and what became final."""
+        tokenizer, language = self.tokenizer, None
+        if self.options.follows and tokenizer.multilingual:
+            language, size = yield from self._language(seek, size)
+            tokenizer = Tokenizer(self.checkpoint.n_vocab, language, str(self.options.task))
         name, sound = f"{seek}+{size}", Sound(mel.cut(self.samples, seek, size), peak=self.peak, n_frames=size)
-        tokenizer = self.tokenizer
-        if self.options.multilingual and tokenizer.multilingual:
-            heard = yield from detect(self.asker, tokenizer, name, sound)
-            tokenizer = Tokenizer(self.checkpoint.n_vocab, heard.language, str(self.options.task))
         decoded = yield from self._decode(tokenizer, name, sound, seek)
         if is_silence(self.options, decoded):
             return seek + size, ()
@@ -122,12 +131,36 @@ class _Sequential:
             )
             if not keep:
                 return next_seek, ()
-        final = self._settle(drafts)
+        final = self._settle([replace(d, language=language) for d in drafts] if language else drafts)
         if self.options.condition_on_previous_text is False or (
             decoded.temperature > self.options.prompt_reset_on_temperature
         ):
             self.reset_at = len(self.tokens)
         return next_seek, final
+
+    def _language(self, seek: int, size: int) -> Generator[Window | Wait | Event, Got | None, tuple[str, int]]:
+        """What is spoken where a window begins, and how many of its frames are of that language.
+
+        With candidates the window ends where another one of them begins, and text in another language is no context;
+        without, it is of one language, as in faster-whisper.
+        """
+        among = candidates(self.options, self.tokenizer)
+        start, end = seek * mel.HOP, (seek + size) * mel.HOP
+        speech = []
+        if self.options.languages:
+            found = vad.speech(self.samples[start:end], SPOKEN)
+            speech = [Span(start + s.start, min(start + s.end, end)) for s in found]
+        if not speech:
+            sound = Sound(mel.cut(self.samples, seek, size), peak=self.peak, n_frames=size)
+            heard = yield from detect(self.asker, self.tokenizer, f"{seek}+{size}", sound, among)
+            return heard.language, size
+        window = Stretch(start, end, tuple(speech))
+        parts = yield from follow(self.asker, self.tokenizer, among, self.samples, self.peak, window)
+        first = parts[0]
+        if first.language != self.spoken:
+            self.reset_at = len(self.tokens)
+        self.spoken = first.language
+        return first.language, (first.stretch.end - start) // mel.HOP
 
     def _decode(
         self, tokenizer: Tokenizer, name: str, sound: Sound, seek: int

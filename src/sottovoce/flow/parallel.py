@@ -7,23 +7,29 @@ in order of time, as soon as all before it is known.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 
 from sottovoce.audio import mel, vad
 from sottovoce.flow import question
-from sottovoce.flow.listen import Asker, Checkpoint, listen
+from sottovoce.flow.cutting import named_sound
+from sottovoce.flow.listen import Asker, Checkpoint, Excerpt, listen
 from sottovoce.flow.protocol import WAIT, Event, Flow, Got, Heard, Known, Wait
-from sottovoce.flow.reading import Reader, Reading, Steps, named_sound
-from sottovoce.flow.script import CHINESE, Script, script_of
-from sottovoce.flow.spans import Span, Stretch, stretches
+from sottovoce.flow.reading import Reader, Reading, Steps, speaking
+from sottovoce.flow.script import CHINESE, CONTEXT, script_of, wanted
+from sottovoce.flow.spans import POSITION, Span, Stretch, stretches
+from sottovoce.flow.switching import by_language, speech_s
 from sottovoce.options import Options
 from sottovoce.text.formats import Dropped, Transcript
 from sottovoce.types import SAMPLE_RATE, Segment, Sound, Window
 
 JUDGED_FROM = SAMPLE_RATE  # samples: the detector of speech misses digits in shorter recordings
+FAR = 300 * SAMPLE_RATE  # samples: in a longer recording the language is heard here and there, not only at first
+SPREAD = (0.5, 0.25, 0.75, 0.9)  # of it: where a window is listened to
+LISTENED = 10 * SAMPLE_RATE  # samples beyond the longest window, in which one is looked for
 QUIET = 1e-3  # of full scale: what stays below is no speech
 N_BEFORE = 2  # segments that a window gets as context which was written in another script
 Hear = Callable[[np.ndarray], Iterable[np.ndarray]]
@@ -72,15 +78,18 @@ class _Parallel:
         self.in_flight: dict[Window, tuple[int, Steps]] = {}
         self.readings: dict[int, Reading] = {}
         self.n_known = 0
-        self.script: Script | None = None  # of what is known
+        self.wanted = wanted(options)
+        self.script = self.wanted  # else of what is known
         self.strayed: Reading | None = None  # the next one, as it was before it was read again
         self.segments: list[Segment] = []
         self.dropped: list[Dropped] = []
         self.speech_s = self.covered_s = 0.0
 
     def run(self) -> Flow:
-        heard, tokenizer = yield from listen(self.asker, self.options, self.checkpoint, self._first_sounds())
+        heard, tokenizer = yield from listen(self.asker, self.options, self.checkpoint, self._excerpts())
         yield heard
+        if tokenizer.multilingual:
+            tokenizer = speaking(self.checkpoint.n_vocab, heard.language, self.options)
         given = self.options.initial_prompt
         context = [] if given is None else question.ids(tokenizer, given)
         reader = Reader(self.samples, self.peak, self.options, self.checkpoint, self.asker, tokenizer, context)
@@ -117,13 +126,31 @@ class _Parallel:
     def _next(self) -> Stretch | None:
         return self.heard_ahead.popleft() if self.heard_ahead else next(self.plan, None)
 
-    def _first_sounds(self) -> Iterator[tuple[str, Sound]]:
-        """The first windows with speech, where the language is heard; without any, the recording's beginning."""
+    def _excerpts(self) -> Iterator[Excerpt]:
+        """Where the language is heard: in the first window with speech, and then all over a long recording.
+
+        Of one that is not long, or of clips, the next windows, whose slots are warm when they are decoded; without any
+        speech, the recording's beginning.
+        """
+        one_by_one = bool(self.options.clips) or len(self.samples) < FAR
+        one_by_one = one_by_one or self.options.language_detection_segments is not None
         for stretch in self.plan:
             self.heard_ahead.append(stretch)
-            yield named_sound(self.samples, stretch, self.peak)
+            yield self._excerpt(stretch)
+            if not one_by_one:
+                break
         if not self.heard_ahead:
-            yield "language", Sound(mel.cut(self.samples, 0, mel.N_FRAMES), peak=self.peak)
+            yield Excerpt("language", Sound(mel.cut(self.samples, 0, mel.N_FRAMES), peak=self.peak), 0.0)
+        elif not one_by_one:
+            longest = round(self.options.chunk_length * SAMPLE_RATE)
+            for place in SPREAD:
+                start = round(place * len(self.samples)) // POSITION * POSITION
+                clip = self.samples[start : start + longest + LISTENED]
+                for stretch in islice(stretches(self.hear(clip), clip, longest), 1):
+                    yield self._excerpt(stretch.moved(start))
+
+    def _excerpt(self, stretch: Stretch) -> Excerpt:
+        return Excerpt(*named_sound(self.samples, stretch, self.peak), speech_s(stretch))
 
     def _step(self, i: int, steps: Steps, got: Got | None) -> Generator[Window | Wait | Event, Got | None, None]:
         """Take a window's reading as far as it comes: to its next question, or to its end."""
@@ -141,16 +168,15 @@ class _Parallel:
         """What has become final: the readings up to the first one that is still being asked about."""
         while self.n_known in self.readings:
             reading, stretch = self.readings.pop(self.n_known), self.asked[self.n_known]
-            if reader.tokenizer.language in CHINESE and self._strays(reading):
+            text = self._chinese(reader, reading.segments)
+            if self._strays(text):
                 self.strayed = reading
-                known = [t for s in self.segments[-N_BEFORE:] for t in s.tokens if t < reader.tokenizer.eot]
-                again = replace(reader, context=[*reader.context, *known])
-                yield from self._step(self.n_known, again.read(stretch), None)
+                yield from self._step(self.n_known, self._once_more(reader).read(stretch), None)
                 return
-            if self.strayed is not None and script_of(reading.text) is not self.script:
+            if self.strayed is not None and script_of(text) is not self.script:
                 reading = self.strayed
             self.strayed = None
-            self.script = self.script or script_of(reading.text)
+            self.script = self.script or script_of(text)
             self.n_known += 1
             final = tuple(replace(s, id=i) for i, s in enumerate(reading.segments, start=len(self.segments)))
             self.segments += final
@@ -158,10 +184,21 @@ class _Parallel:
             self._measure(stretch, final)
             yield Known(final, stretch.end / SAMPLE_RATE)
 
-    def _strays(self, reading: Reading) -> bool:
-        """Is its script another one than that of what stands before it, which will be its context?"""
-        found = script_of(reading.text)
+    def _chinese(self, reader: Reader, segments: Sequence[Segment]) -> str:
+        """What of their text is Chinese."""
+        return "".join(s.text for s in segments if (s.language or reader.tokenizer.language) in CHINESE)
+
+    def _strays(self, text: str) -> bool:
+        """Is its script another one than that which is wanted, or than that of what stands before it?"""
+        found = script_of(text)
         return self.strayed is None and self.script is not None and found is not None and found is not self.script
+
+    def _once_more(self, reader: Reader) -> Reader:
+        """With context in the right script: a line that says so, where it is wanted, and what stands before."""
+        tokens = reader.tokenizer
+        line = question.ids(tokens, CONTEXT[self.wanted]) if self.wanted else []
+        known = [t for s in self.segments[-N_BEFORE:] for t in s.tokens if t < tokens.eot]
+        return replace(reader, context=[*reader.context, *line, *known])
 
     def _measure(self, stretch: Stretch, segments: tuple[Segment, ...]) -> None:
         """How much of a window's speech is in segments."""
@@ -171,14 +208,16 @@ class _Parallel:
             self.covered_s += sum(max(0.0, min(s.end, end) - max(s.start, start)) for s in segments)
 
     def _transcript(self, heard: Heard) -> Transcript:
+        shares = by_language(self.segments)
         return Transcript(
             text="".join(s.text for s in self.segments),
             segments=tuple(self.segments),
-            language=heard.language,
+            language=next(iter(shares), heard.language),
             duration=len(self.samples) / SAMPLE_RATE,
             language_probability=heard.probability,
             language_probs=dict(heard.probs),
             task=self.options.task,
             coverage=self.covered_s / self.speech_s if self.speech_s else 1.0,
             dropped=tuple(self.dropped),
+            languages=shares,
         )

@@ -14,19 +14,22 @@ import numpy as np
 
 from sottovoce.audio import mel
 from sottovoce.flow import question
+from sottovoce.flow.cutting import frames as _frames
+from sottovoce.flow.cutting import named_sound
 from sottovoce.flow.doubt import DOUBTFUL, around, is_doubtful, is_same, is_unvoiced
 from sottovoce.flow.gates import Fault, badness, faults, is_news, most_tokens, n_repeated, plain
 from sottovoce.flow.ladder import Prompt, climb, is_silence, is_silent
 from sottovoce.flow.lines import closed, segment
-from sottovoce.flow.listen import Asker, Checkpoint, detect
+from sottovoce.flow.listen import Asker, Checkpoint, candidates
 from sottovoce.flow.protocol import Event, Got, Wait
 from sottovoce.flow.question import POSITION_S
 from sottovoce.flow.spans import POSITION, Span, Stretch, halves
+from sottovoce.flow.switching import follow
 from sottovoce.flow.words import place_words
 from sottovoce.options import Options
 from sottovoce.text.formats import Dropped
 from sottovoce.text.tokenizer import Tokenizer
-from sottovoce.types import SAMPLE_RATE, Aligned, Decode, Decoded, Segment, Sound, Window
+from sottovoce.types import SAMPLE_RATE, Aligned, Decode, Decoded, Segment, Sound, Task, Window
 
 TAIL_S = 0.4  # of speech after the last timestamp: less is how far Whisper's timestamps stray
 HOLE_S = 1.0  # of speech without words: as much is heard again in a window of its own
@@ -69,10 +72,29 @@ class Reader:
 
     def read(self, stretch: Stretch, depth: int = 0) -> Steps:
         """The segments of a stretch, and its speech without words. depth: 0, or that of a second reading."""
+        if not depth and self.options.follows and self.tokenizer.multilingual:
+            return (yield from self._read_languages(stretch))
+        return (yield from self._read(stretch, depth))
+
+    def _read_languages(self, stretch: Stretch) -> Steps:
+        """A stretch in which the language may switch: each part read by itself, in its own."""
+        among = candidates(self.options, self.tokenizer)
+        parts = yield from follow(self.asker, self.tokenizer, among, self.samples, self.peak, stretch)
+        readings: list[Reading] = []
+        for part in parts:
+            reader = replace(self, tokenizer=speaking(self.checkpoint.n_vocab, part.language, self.options))
+            reading = yield from reader._read(part.stretch, 0)
+            said = tuple(replace(s, language=part.language) for s in reading.segments)
+            readings.append(replace(reading, segments=said))
+        return Reading(
+            segments=tuple(s for r in readings for s in r.segments),
+            dropped=tuple(d for r in readings for d in r.dropped),
+            badness=max(r.badness for r in readings),
+            reason=readings[0].reason if not any(r.segments for r in readings) else "",
+        )
+
+    def _read(self, stretch: Stretch, depth: int) -> Steps:
         sound, tokenizer, o = named_sound(self.samples, stretch, self.peak), self.tokenizer, self.options
-        if o.multilingual and tokenizer.multilingual:
-            heard = yield from detect(self.asker, tokenizer, *sound)
-            tokenizer = Tokenizer(self.checkpoint.n_vocab, heard.language, str(o.task))
         context = self.context
         decoded, found, agreed = yield from self._decode(tokenizer, stretch, sound, context)
         if Fault.ECHO in found:
@@ -281,16 +303,9 @@ class Reader:
         return kept
 
 
-def named_sound(samples: np.ndarray, stretch: Stretch, peak: float) -> tuple[str, Sound]:
-    """A stretch's name and sound. samples: of the recording, with its peak."""
-    seek, size = _frames(stretch)
-    return f"{seek}+{size}", Sound(mel.cut(samples, seek, size), peak=peak, n_frames=size)
-
-
-def _frames(stretch: Stretch) -> tuple[int, int]:
-    """Where a stretch begins and how long it is, in mel frames."""
-    seek = stretch.start // mel.HOP
-    return seek, stretch.end // mel.HOP - seek
+def speaking(n_vocab: int, language: str, o: Options) -> Tokenizer:
+    """The vocabulary, set to a language. What is English already is not translated: it is written as it is spoken."""
+    return Tokenizer(n_vocab, language, str(Task.TRANSCRIBE if language == "en" else o.task))
 
 
 def _speech_s(stretch: Stretch) -> float:

@@ -80,6 +80,19 @@ def halves(stretch: Stretch, samples: np.ndarray) -> list[Stretch]:
     return [part.moved(stretch.start) for part in parts]
 
 
+def quietest(samples: np.ndarray, start: int, end: int) -> int:
+    """The sample, on a position, around which [start, end) of the samples is quietest."""
+    first = -(-start // POSITION)
+    n = end // POSITION - first
+    if n < 1:
+        return first * POSITION
+    sound = np.zeros((n + 1) * POSITION, np.float32)  # one position on either side of each place
+    part = samples[max(0, (first - 1) * POSITION) : (first + n) * POSITION]
+    sound[: len(part)] = part
+    energy = np.square(sound.reshape(n + 1, POSITION)).sum(axis=1)
+    return (first + int(np.argmin(energy[:-1] + energy[1:]))) * POSITION
+
+
 class _Cutter:
     """Numbers are frames of the recording, edge and what is returned samples.
 
@@ -176,16 +189,7 @@ class _Cutter:
         return min(at, latest, len(self.samples))
 
     def _quietest(self, start: int, end: int) -> int:
-        """The sample, on a position, around which [start, end) is quietest."""
-        first = -(-start // POSITION)
-        n = end // POSITION - first
-        if n < 1:
-            return first * POSITION
-        sound = np.zeros((n + 1) * POSITION, np.float32)  # one position on either side of each place
-        part = self.samples[max(0, (first - 1) * POSITION) : (first + n) * POSITION]
-        sound[: len(part)] = part
-        energy = np.square(sound.reshape(n + 1, POSITION)).sum(axis=1)
-        return (first + int(np.argmin(energy[:-1] + energy[1:]))) * POSITION
+        return quietest(self.samples, start, end)
 
     def _least_voiced(self, start: int, limit: int) -> int:
         """The sample at which a window ends inside speech: the least voiced place of its second half."""

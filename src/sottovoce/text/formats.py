@@ -68,6 +68,8 @@ class Transcript:
     was given. language_probs: probability by code if it was detected, else empty.
     coverage: share of the seconds of speech that are in segments; None where speech was not looked for (the sequential
     strategy). dropped: each span of speech that is in none, with the reason.
+    languages: where segments may differ in language, the share of each of their seconds, the largest first; `language`
+    is that one.
     """
 
     text: str
@@ -79,14 +81,18 @@ class Transcript:
     task: Task = Task.TRANSCRIBE
     coverage: float | None = None
     dropped: tuple[Dropped, ...] = ()
+    languages: Mapping[str, float] = field(default_factory=dict, hash=False)
 
     def to_dict(self) -> dict[str, Any]:
         """The dictionary that openai-whisper's `transcribe` returns: text, segments, language.
 
-        Where speech was looked for, also coverage and dropped (start, end, reason).
+        Where speech was looked for, also coverage and dropped (start, end, reason); where languages may differ, also
+        languages (share by code), and the language of each segment.
         """
         d: dict[str, Any] = {"text": self.text, "segments": [_segment_dict(s) for s in self.segments]}
         d["language"] = self.language
+        if self.languages:
+            d["languages"] = dict(self.languages)
         if self.coverage is not None:
             d["coverage"] = self.coverage
             d["dropped"] = [{"start": x.start, "end": x.end, "reason": x.reason} for x in self.dropped]
@@ -101,6 +107,7 @@ class Transcript:
         try:
             segments = tuple(_segment(s) for s in given["segments"])
             text, language = str(given["text"]), str(given["language"])
+            languages = {str(code): float(share) for code, share in dict(given.get("languages", {})).items()}
             coverage = None if given.get("coverage") is None else float(given["coverage"])
             dropped = tuple(
                 Dropped(float(d["start"]), float(d["end"]), str(d["reason"])) for d in given.get("dropped", ())
@@ -112,7 +119,7 @@ class Transcript:
             ) from e
         last = max((s.end for s in segments), default=0.0)
         seconds = last if duration is None else duration
-        return cls(text, segments, language, seconds, coverage=coverage, dropped=dropped)
+        return cls(text, segments, language, seconds, coverage=coverage, dropped=dropped, languages=languages)
 
     def render(self, format: str, layout: Layout = PLAIN) -> str:
         """The transcript as txt, vtt, srt, tsv or json. Raises OptionError for another format."""
@@ -307,6 +314,8 @@ def _segment_dict(s: Segment) -> dict[str, Any]:
     }
     if s.words is not None:
         d["words"] = [{"word": w.word, "start": w.start, "end": w.end, "probability": w.probability} for w in s.words]
+    if s.language is not None:
+        d["language"] = s.language
     return d
 
 
@@ -323,6 +332,7 @@ def _segment(given: Mapping[str, Any]) -> Segment:
         compression_ratio=float(given["compression_ratio"]),
         no_speech_prob=float(given["no_speech_prob"]),
         words=_words(given.get("words")),
+        language=None if given.get("language") is None else str(given["language"]),
     )
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Mapping
 from difflib import get_close_matches
 
 from sottovoce.errors import OptionError
+from sottovoce.text.endonyms import ENDONYMS
 
 # code -> English name, in the order of their tokens; openai/whisper tokenizer.py:LANGUAGES (20250625)
 LANGUAGES: Mapping[str, str] = {
@@ -154,34 +157,97 @@ _ALSO: Mapping[str, str] = {
     "luxembourgeois": "lb",
     "simplified chinese": "zh",
     "traditional chinese": "zh",
+    "brazilian portuguese": "pt",
     "zh-yue": "yue",
 }
 
 
-def language_code(text: str | None) -> str | None:
-    """The code of a language given by code, English name, ISO 639 code or locale; None for "auto", "" and None.
+# Whose characters Chinese is written with: script and region subtags, and words that say the same. A script comes first
+_SCRIPTS: Mapping[str, str] = {
+    **dict.fromkeys(("hans", "simplified", "简体", "简体中文", "簡體", "簡體中文"), "Hans"),
+    **dict.fromkeys(("hant", "traditional", "繁體", "繁體中文", "繁体", "繁体中文", "正體", "正體中文"), "Hant"),
+}
+_REGIONS: Mapping[str, str] = {
+    **dict.fromkeys(("cn", "sg", "my", "china", "singapore"), "Hans"),
+    **dict.fromkeys(("tw", "hk", "mo", "taiwan", "hong kong", "macau", "macao"), "Hant"),
+}
+_CHINESE = ("zh", "yue")
 
-    "de", "DE", "de-DE", "de_DE.UTF-8", "ger", "deu" and "German" are all de.
+
+def language_code(text: str | None) -> str | None:
+    """The code of a language given by code, name, ISO 639 code or locale; None for "auto", "" and None.
+
+    "de", "DE", "de-DE", "de_DE.UTF-8", "ger", "deu", "German", "German (Austria)" and "Deutsch" are all de.
     Raises OptionError for anything else, with the nearest names.
     """
     given = (text or "").strip().lower()
     if given in ("", "auto"):
         return None
-    tag = given.split(".")[0].split("@")[0].replace("_", "-")
-    subtags = tag.split("-")
-    for spelling in (given, tag, " ".join(subtags), subtags[0]):
-        if spelling in LANGUAGES:
-            return spelling
-        code = TO_LANGUAGE_CODE.get(spelling) or _ALSO.get(spelling)
+    for spelling in _spellings(given):
+        code = _CODES.get(spelling)
         if code:
             return code
     raise OptionError(
-        f"language: {text!r} was given, a code such as de or an English name such as German was expected; "
+        f"language: {text!r} was given, a code such as de or a name such as German or Deutsch was expected; "
         f"{_near(given)}leave it out to have it detected"
     )
 
 
+def language_tag(text: str | None) -> str | None:
+    """The code of a language, and for Chinese the script that is wanted: zh-Hans, zh-Hant; None for "auto".
+
+    "zh-CN", "zh-SG" and "Simplified Chinese" are zh-Hans, "zh_TW", "zh-HK" and "Chinese (Traditional)" zh-Hant; "zh" is
+    zh, in whichever script the model writes. Raises OptionError as `language_code` does.
+    """
+    code = language_code(text)
+    if code not in _CHINESE:
+        return code
+    words = _words((text or "").strip().lower())
+    found = [table[w] for table in (_SCRIPTS, _REGIONS) for w in [" ".join(words[1:]), *words] if w in table]
+    return f"{code}-{found[0]}" if found else code
+
+
+def wanted_script(tag: str | None) -> str | None:
+    """Hans or Hant, where a language is given so that it says so. Cantonese is written in traditional characters."""
+    code, _, script = (language_tag(tag) or "").partition("-")
+    return script or ("Hant" if code == "yue" else None)
+
+
+def _spellings(given: str) -> list[str]:
+    """A language as it is given, and without what usually stands around it: a region, an encoding, brackets."""
+    tag = given.split(".")[0].split("@")[0].replace("_", "-")
+    subtags = tag.split("-")
+    found = [given, tag, " ".join(subtags), subtags[0]]
+    bare = re.sub(r"\s*[(（][^)）]*[)）]$", "", given)
+    if bare != given:
+        found.append(bare)
+    return [s for spelling in found for s in (spelling, _folded(spelling))]
+
+
+def _words(given: str) -> list[str]:
+    return [w for w in re.split(r"[\s_()（）-]+", given.split(".")[0].split("@")[0]) if w]
+
+
+def _folded(text: str) -> str:
+    """Without accents, composed and in small; scripts whose marks are letters keep them."""
+    text = unicodedata.normalize("NFC", text).casefold()
+    latin = "".join(c for c in unicodedata.normalize("NFD", text) if not unicodedata.combining(c))
+    return latin if all(c < "\u0370" for c in latin) else text
+
+
 def _near(given: str) -> str:
-    names = get_close_matches(given, [*TO_LANGUAGE_CODE, *LANGUAGES], n=3, cutoff=0.6)
-    meant = [f"{name.title()} ({TO_LANGUAGE_CODE[name]})" if name in TO_LANGUAGE_CODE else name for name in names]
+    names = get_close_matches(given, [*TO_LANGUAGE_CODE, *LANGUAGES, *_OWN], n=3, cutoff=0.6)
+    known = {**_OWN, **TO_LANGUAGE_CODE}
+    meant = list(dict.fromkeys(f"{n.title()} ({known[n]})" if n in known else n for n in names))
     return f"did you mean {' or '.join(meant)}? Else " if meant else ""
+
+
+_OWN: Mapping[str, str] = {name.lower(): code for code, names in ENDONYMS.items() for name in names.split(", ")}
+_CODES: Mapping[str, str] = {
+    **{_folded(name): code for name, code in _OWN.items()},
+    **_OWN,
+    **{_folded(name): code for name, code in _ALSO.items()},
+    **_ALSO,
+    **TO_LANGUAGE_CODE,
+    **{code: code for code in LANGUAGES},
+}

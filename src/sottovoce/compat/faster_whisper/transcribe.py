@@ -194,7 +194,7 @@ class WhisperModel:
             spans = get_speech_timestamps(samples, vad_parameters)
             samples = np.concatenate(collect_chunks(samples, spans)[0])
         start = round(options.clips[0][0] * self.frames_per_second) if options.clips else 0
-        sounds = self._decoder.sounds(samples, start, options.language_detection_segments)
+        sounds = self._decoder.sounds(samples, start, options.language_detection_segments or 1)
         tokenizer, heard = self._set(known, options, sounds)
         options = asked.options(known | {"language": tokenizer.language_code})
         info = self._info(known, tokenizer, heard, (duration_s, len(samples) / SAMPLE_RATE), vad_parameters)
@@ -331,7 +331,8 @@ class BatchedInferencePipeline:
             spoken = chunks.of_speech(samples, vad_parameters, options.chunk_length)
         else:
             spoken = chunks.of_speech(samples, None, options.chunk_length)
-        sounds = model._decoder.chunk_sounds([c.samples for c in spoken.chunks], options.language_detection_segments)
+        n = options.language_detection_segments or 1
+        sounds = model._decoder.chunk_sounds([c.samples for c in spoken.chunks], n)
         tokenizer, heard = model._set(known, options, sounds)
         options = asked.options(known | {"language": tokenizer.language_code})
         durations_s = (len(samples) / SAMPLE_RATE, spoken.duration_s)
