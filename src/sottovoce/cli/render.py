@@ -92,7 +92,9 @@ def _places(files: tuple[str, ...], formats: tuple[str, ...], folder: str | None
                 )
         places.append([*paths])
     if sum(path is None for paths in places for path in paths) > 1:
-        raise click.UsageError("several texts for the standard output, one was expected; name a folder: --output-dir .")
+        raise click.UsageError(
+            "several texts for the standard output, one was expected; name a folder with --output-dir"
+        )
     return places
 
 

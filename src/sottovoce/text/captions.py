@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sottovoce.text import plain
 from sottovoce.text.clock import ass_time, lrc_time, srt_time, vtt_time
@@ -58,7 +58,7 @@ def ass(segments: Sequence[Segment], language: str, layout: Layout) -> str:
     write = _ass_cued if layout.word_cues else _ass_text
     lines = []
     for sub, start, end, text in _each(segments, language, layout, write):
-        name = " & ".join(dict.fromkeys(line.speaker for line in sub.lines if line.speaker)) if _named(layout) else ""
+        name = " & ".join(dict.fromkeys(line.speaker for line in sub.lines if line.speaker))
         name = " ".join(name.replace(",", " ").split())
         lines.append(f"Dialogue: 0,{ass_time(start)},{ass_time(end)},Default,{name},0,0,0,,{text}\n")
     return _ass_head(language, layout) + "".join(lines)
@@ -98,15 +98,17 @@ def _each(
 
 def _subtitles(segments: Sequence[Segment], language: str, layout: Layout) -> Iterator[Subtitle]:
     if layout.is_plain:
-        yield from _plain_subtitles(segments, layout)
+        found = _plain_subtitles(segments, layout)
     else:
-        yield from subtitles(segments, language, layout.rules(language), layout.speakers or "name")
+        found = iter(subtitles(segments, language, layout.rules(language), layout.speakers or "name"))
+    for sub in found:
+        named = layout.speakers != "none"
+        yield sub if named else replace(sub, lines=tuple(replace(line, speaker=None) for line in sub.lines))
 
 
 def _plain_subtitles(segments: Sequence[Segment], layout: Layout) -> Iterator[Subtitle]:
     """Those of whisper, for formats that it does not write."""
-    for cue in plain.cues(segments, Layout(*(getattr(layout, n) for n in ("max_line_width", "max_line_count")),
-                                           max_words_per_line=layout.max_words_per_line)):  # fmt: skip
+    for cue in plain.cues(segments, replace(layout, highlight_words=False)):
         lines: list[list[Run]] = [[]]
         for word in cue.words:
             if word.word.startswith("\n"):
@@ -139,10 +141,6 @@ def _frames(sub: Subtitle) -> Iterator[_Frame]:
 
 def _ms(seconds: float) -> float:
     return round(seconds, 3)
-
-
-def _named(layout: Layout) -> bool:
-    return layout.speakers != "none"
 
 
 def _one_line(text: str) -> str:

@@ -14,8 +14,8 @@ from sottovoce.types import Segment
 PARAGRAPH_PAUSE_S = 2.0  # begins another paragraph
 FULL = 500  # characters of a paragraph, after which the next sentence begins another
 SENTENCE_ENDS = (".", "!", "?", "。", "！", "？", "؟", "।", "…")
-MARKUP = re.compile(r"([\\`*_\[\]<>&~|$])")
-AT_LINE_START = re.compile(r"^(?:([#+=-])|(\d+)([.)]))")
+MARKUP = re.compile(r"([\\`*_\[\]<>&~|$#])")
+AT_LINE_START = re.compile(r"^(?:([+=-])|(\d+)([.)]))")
 
 
 def csv(segments: Sequence[Segment], language: str, layout: Layout) -> str:

@@ -112,8 +112,8 @@ UNITS = _words(
     "million millions millionen billion billions trillion thousand hundred tausend milliarde milliarden millones "
     "mio mrd mill euro euros dollar dollars pounds cents uhr o'clock am pm a.m p.m ad bc bce ce kilometers "
     "kilometres kilometer meters metres meter miles feet inches grams kilograms kilogramm liters litres liter "
-    "degrees grad minutes minuten seconds sekunden hours stunden days tage weeks wochen months monate years jahre "
-    "años jahr ans heures jours minutos horas días km/h mph км м см кг г л ч мин сек с руб р рублей процентов "
+    "degrees grad minutes minuten seconds sekunden hours stunden days tage tagen weeks wochen months monate years "
+    "jahre años jahr ans heures jours minutos horas días km/h mph км м см кг г л ч мин сек с руб р рублей процентов "
     "тысяч миллионов лет года год часов минут دولار كم متر كيلومترا بالمئة 년 월 일 시 분 초 원 명 개 번 "
     "킬로미터 퍼센트 ดอลลาร์ บาท กิโลเมตร"
 )

@@ -18,7 +18,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import inf
-from operator import attrgetter
 
 from sottovoce.text.columns import clusters, columns
 from sottovoce.text.layout import SHORTEST_S, Rules
@@ -30,12 +29,14 @@ CHAIN_S = 0.5  # a shorter break between two subtitles flickers: the first stays
 DASH = "- "
 
 # Weights of what is preferred; only their order of magnitude matters. Looked at: docs/subtitles.md
-A_SUBTITLE = 6.0
-A_SCRAP, SCRAP = 8.0, 0.3  # share of a line
+A_SUBTITLE = 5.0
+A_SCRAP, SCRAP = 8.0, 0.3  # share of a line that a subtitle should fill
+A_STUB, STUB = 4.0, 0.25  # the same, of each line where there are several
+AN_INNER_SEGMENT_END = 3.0
 AN_INNER_SENTENCE_END = 60.0
 AN_INNER_PAUSE = 8.0  # a second
 TOO_SHORT, SHORTER = 70.0, 100.0
-TOO_FAST, FASTER = 15.0, 60.0
+TOO_FAST, FASTER = 4.0, 80.0
 END, UNEVEN, TOP_HEAVY = 2.0, 8.0, 0.3
 PAUSE = 6.0  # a second of pause makes up for as much of the cost of an end before it
 
@@ -148,7 +149,7 @@ class _Stretch:
         self.rules = rules
         self.label = label
         self.lead = columns(label, rules.ambiguous_width)
-        self.starts = [*map(attrgetter("start"), found), next_start]
+        self.starts = [*(unit.start for unit in found), next_start]
         self.ends = [unit.end for unit in found]
         self._at, self._opens, self._pauses = [0], [0], [0.0]
         for i, unit in enumerate(found):
@@ -183,7 +184,8 @@ class _Stretch:
     def sets(self) -> Iterator[_Set]:
         n = len(self.units)
         # of the best way up to each unit: its cost, where its last subtitle begins, and where that one's lines do
-        best: list[tuple[float, int, list[int]]] = [(0.0, 0, [])] + [(inf, 0, [])] * n
+        nowhere: list[int] = []
+        best = [(0.0, 0, nowhere), *((inf, 0, nowhere) for _ in range(n))]
         widest = self.rules.columns * self.rules.n_lines
         for j in range(1, n + 1):
             if j < n and self.bound[j]:
@@ -230,6 +232,7 @@ class _Stretch:
         if fast > 1e-6:
             cost += TOO_FAST + FASTER * min(fast, 2.0)
         cost += AN_INNER_SENTENCE_END * (self._opens[j] - self._opens[i + 1])
+        cost += AN_INNER_SEGMENT_END * (self.units[j - 1].i_segment - self.units[i].i_segment)
         cost += AN_INNER_PAUSE * (self._pauses[j] - self._pauses[i + 1])
         if j < n:
             cost += max(0.0, END * self.costs[j] - PAUSE * max(0.0, self.starts[j] - self.ends[j - 1]))
@@ -255,7 +258,7 @@ class _Stretch:
         limit = self.rules.columns
         if n_lines == 1:
             width = self._width(i, j) + lead
-            return None if width > limit else (UNEVEN * ((width - even) / limit) ** 2, [])
+            return None if width > limit else (self._uneven(width, even), [])
         best: tuple[float, list[int]] | None = None
         for k in range(i + 1, j - n_lines + 2):
             width = self._width(i, k) + lead
@@ -266,10 +269,16 @@ class _Stretch:
             rest = self._folded(k, j, n_lines - 1, 0, even)
             if rest is None:
                 continue
-            cost = rest[0] + self.costs[k] + UNEVEN * ((width - even) / limit) ** 2 + (TOP_HEAVY if width > even else 0)
+            cost = rest[0] + self.costs[k] + self._uneven(width, even) + (TOP_HEAVY if width > even else 0)
             if best is None or cost < best[0]:
                 best = (cost, [k, *rest[1]])
         return best
+
+    def _uneven(self, width: int, even: float) -> float:
+        """Of a line among others. even: the width of each if all were alike."""
+        limit = self.rules.columns
+        stub = A_STUB if width < STUB * limit and width < even else 0.0
+        return stub + UNEVEN * ((width - even) / limit) ** 2
 
 
 def _dialogue(sets: Sequence[_Set], rules: Rules) -> Iterator[_Set]:

@@ -27,18 +27,27 @@ from sottovoce.types import Segment
 CHUNK = re.compile(r"[\S\u00a0\u2007\u202f]+")  # some spaces forbid that a line ends at them
 LONGEST_WORD = 6  # full-width characters of a word that is kept whole; longer ones are phrases
 # How bad it is to end a line here: 0 after a sentence
-AFTER_CLAUSE, AFTER_SEGMENT, BEFORE_CLAUSE, BEFORE_PHRASE, BETWEEN_WORDS, INSIDE_PHRASE, INSIDE_WORD = (
-    1,
-    2,
-    2,
-    3,
-    5,
-    9,
-    25,
-)
-DASHES = ("-", "–", "—", "‐", "−")
-JOINED = {"ar": "و", "he": "ו"}  # "and" is written with the word after it
+AFTER_CLAUSE, AFTER_SEGMENT, BEFORE_CLAUSE, BEFORE_PHRASE, BETWEEN_WORDS, INSIDE_PHRASE = 1, 2, 2, 3, 5, 10
+INSIDE_SYLLABLES = 24  # before a character that often goes on with a word
+INSIDE_WORD = 30
 INSIDE_NAME = 40  # or number: only where it does not fit on a line, or is spoken with a pause
+DASHES = ("-", "–", "—", "‐", "−")
+JAPANESE_CLAUSES = (
+    "から",
+    "ので",
+    "けど",
+    "れど",
+    "ながら",
+    "たら",
+    "れば",
+    "ると",
+    "して",
+    "って",
+    "では",
+    "には",
+    "たり",
+)
+JOINED = {"ar": "و", "he": "ו"}  # "and" is written with the word after it
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +123,7 @@ def fitted(unit: Unit, width: int, ambiguous_width: int) -> list[Unit]:
     """The unit in parts that are no wider than a line, divided between characters."""
     if unit.width <= width:
         return [unit]
-    chars = iter([(i, *timed) for i, run in enumerate(unit.runs) for timed in _timed(run.text, run.start, run.end)])
+    chars = iter([(i, timed) for i, run in enumerate(unit.runs) for timed in _timed(run.text, run.start, run.end)])
     parts: list[list[str]] = [[]]
     for c in clusters(unit.text):
         last = parts[-1]
@@ -126,8 +135,8 @@ def fitted(unit: Unit, width: int, ambiguous_width: int) -> list[Unit]:
     for i, part in enumerate(parts):
         runs: dict[int, list[tuple[str, float, float]]] = {}
         for _ in range(sum(map(len, part))):
-            i_run, *timed = next(chars)
-            runs.setdefault(i_run, []).append((timed[0], timed[1], timed[2]))
+            i_run, timed = next(chars)
+            runs.setdefault(i_run, []).append(timed)
         own = [Run("".join(c for c, _, _ in run), run[0][1], run[-1][2]) for run in runs.values()]
         text = "".join(part)
         one = Unit(own, "", unit.speaker, unit.i_segment, text, columns(text, ambiguous_width), cost=INSIDE_WORD)
@@ -241,18 +250,19 @@ def _weigh(found: Sequence[Unit], language: str) -> None:
         a, b = found[i - 1], found[i]
         b.opens = ends_sentence(a.text, b.text, language)
         b.bound = bound[i] and bool(b.space) and not b.opens and a.speaker == b.speaker
-        b.cost = 0 if b.opens else _cost(a, b, small, language)
+        before = "".join(unit.text for unit in found[max(0, i - 4) : i])
+        b.cost = 0 if b.opens else _cost(a, b, before, small, language)
 
 
-def _cost(a: Unit, b: Unit, small: Small, language: str) -> float:
+def _cost(a: Unit, b: Unit, before: str, small: Small, language: str) -> float:
     if ends_clause(a.text):
         return AFTER_CLAUSE
     if a.i_segment != b.i_segment:
         return AFTER_SEGMENT
     if not b.space:
-        return _solid_cost(a.text, b.text, language)
+        return _solid_cost(before, b.text, language)
     last, first = bare(a.text).lower(), bare(b.text).lower()
-    if last in small:
+    if last in small or last.isdigit():
         return INSIDE_PHRASE
     if first in small.joins or (first[:1] == JOINED.get(language) and len(first) > 3):
         return BEFORE_CLAUSE
@@ -260,14 +270,19 @@ def _cost(a: Unit, b: Unit, small: Small, language: str) -> float:
 
 
 def _solid_cost(a: str, b: str, language: str) -> float:
-    """Between characters that no space parts."""
+    """Between characters that no space parts. a: the text before, of which the last characters tell."""
     last, first = a[-1], b[0]
+    if not last.isalnum():
+        return BETWEEN_WORDS  # a bracket closes
     if language == "ja" or is_hiragana(last) or is_hiragana(first):
         if is_hiragana(first):
-            return INSIDE_PHRASE if not is_hiragana(last) or len(a) == 1 else BETWEEN_WORDS + 1
-        return BEFORE_PHRASE if is_hiragana(last) or is_katakana(first) != is_katakana(last) else INSIDE_PHRASE
+            is_word = sum(map(str.isalnum, b)) > 1  # as the recogniser knows words
+            return BETWEEN_WORDS + 2 if is_word else INSIDE_SYLLABLES
+        if is_hiragana(last):
+            return BEFORE_CLAUSE if a.endswith(JAPANESE_CLAUSES) else BEFORE_PHRASE + (last not in "はも")
+        return INSIDE_PHRASE + 2 if is_katakana(first) == is_katakana(last) else BETWEEN_WORDS + 2
     if first in "的了着著過过地得吗嗎呢吧啊们們么麼儿兒子":
-        return INSIDE_PHRASE
-    if first in "和与與但而因所如在把被对對从從就也都":
-        return BEFORE_PHRASE
-    return BETWEEN_WORDS - 1 if last in "的了吗呢吧着" else BETWEEN_WORDS + 1
+        return INSIDE_SYLLABLES
+    if first in "和与與但而因所如在把被對对從从就也都":
+        return BETWEEN_WORDS + 2
+    return INSIDE_PHRASE + 1 if last in "的了吗呢吧着" else INSIDE_PHRASE + 2
