@@ -41,7 +41,7 @@ def as_ours(given: Mapping[str, Any]) -> Mapping[str, Any]:
     if segments is None:
         made = list(_by_sentences(str(given["text"]), words or ()))
     else:
-        made = [{**DEFAULTS, **s, "id": i, "words": _timed(s.get("words"))} for i, s in enumerate(segments)]
+        made = [{**DEFAULTS, **s, "words": _timed(str(s["text"]), s.get("words"))} for s in segments]
         if words:
             _hand_out(words, made)
     for i, s in enumerate(made):
@@ -53,11 +53,12 @@ def as_ours(given: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**given, "text": text, "language": TO_LANGUAGE_CODE.get(language, language), "segments": made}
 
 
-def _timed(words: Sequence[Mapping[str, Any]] | None) -> list[dict[str, Any]] | None:
-    """Words, if each of them has its times: aligners leave out those that they could not place."""
-    if words is None or any("start" not in w or "end" not in w for w in words):
+def _timed(text: str, words: Sequence[Mapping[str, Any]] | None) -> list[dict[str, Any]] | None:
+    """A segment's own words, if each of them has its times: aligners leave out those that they could not place."""
+    if not words or any("start" not in w or "end" not in w for w in words):
         return None
-    return [{"probability": w.get("score", 1.0), **w} for w in words]
+    found, n = _matched(text, [{"probability": w.get("score", 1.0), **w} for w in words])
+    return found if n == len(words) else None
 
 
 def _hand_out(words: Sequence[Mapping[str, Any]], segments: list[dict[str, Any]]) -> None:

@@ -28,6 +28,7 @@ CHUNK = re.compile(r"[\S\u00a0\u2007\u202f]+")  # some spaces forbid that a line
 LONGEST_WORD = 6  # full-width characters of a word that is kept whole; longer ones are phrases
 # How bad it is to end a line here: 0 after a sentence
 AFTER_CLAUSE, AFTER_SEGMENT, BEFORE_CLAUSE, BEFORE_PHRASE, BETWEEN_WORDS, INSIDE_PHRASE = 1, 2, 2, 3, 5, 10
+INSIDE_BRACKETS = 3  # on top
 INSIDE_SYLLABLES = 24  # before a character that often goes on with a word
 INSIDE_WORD = 30
 INSIDE_NAME = 40  # or number: only where it does not fit on a line, or is spoken with a pause
@@ -246,12 +247,20 @@ def _weigh(found: Sequence[Unit], language: str) -> None:
     words = [unit.text for unit in found]
     bound = bonds(words, [loud[unit.i_segment] for unit in found], language)
     small = SMALL.get(language, NO_SMALL)
+    depth = 0
     for i in range(1, len(found)):
         a, b = found[i - 1], found[i]
         b.opens = ends_sentence(a.text, b.text, language)
         b.bound = bound[i] and bool(b.space) and not b.opens and a.speaker == b.speaker
         before = "".join(unit.text for unit in found[max(0, i - 4) : i])
         b.cost = 0 if b.opens else _cost(a, b, before, small, language)
+        depth = 0 if a.i_segment != b.i_segment else max(0, depth + _opened(a.text))
+        b.cost += INSIDE_BRACKETS if depth and not b.opens else 0
+
+
+def _opened(text: str) -> int:
+    """How many more brackets it opens than it closes; quotes whose two sides are alike do not count."""
+    return sum((c in "「『（(“«《") - (c in "」』）)”»》") for c in text)
 
 
 def _cost(a: Unit, b: Unit, before: str, small: Small, language: str) -> float:
