@@ -20,7 +20,7 @@ from sottovoce.text.formats import EVERY_FORMAT, FORMATS, Transcript
 from sottovoce.text.layout import Layout
 from sottovoce.text.subtitles import Subtitle, subtitles
 from sottovoce.types import Segment, Word
-from tests.null.test_subtitles import layouts, transcripts
+from tests.null.test_subtitles import ANY_CLOCK, layouts, transcripts
 
 BROADCAST = Layout(preset="broadcast")
 
@@ -48,7 +48,7 @@ def expected(t: Transcript, layout: Layout) -> list[Subtitle]:
 
 
 @given(t=transcripts(languages=("en", "de", "ja", "zh", "th", "ar", "ko")), layout=layouts())
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_srt_is_read_back(t: Transcript, layout: Layout) -> None:
     subs = expected(t, layout)
     events = pysubs2.SSAFile.from_string(t.render("srt", layout), format_="srt").events
@@ -58,7 +58,7 @@ def test_srt_is_read_back(t: Transcript, layout: Layout) -> None:
 
 
 @given(t=transcripts(languages=("en", "de", "ja", "zh", "th", "ar", "ko")), layout=layouts(), cued=st.booleans())
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_vtt_is_read_back(t: Transcript, layout: Layout, cued: bool) -> None:
     subs = expected(t, layout)
     read = list(webvtt.from_string(t.render("vtt", replace(layout, word_cues=cued))))
@@ -89,7 +89,7 @@ def _seconds(text: str) -> float:
 
 
 @given(t=transcripts(languages=("en", "de", "ja", "zh", "th", "ar", "ko")), layout=layouts(), cued=st.booleans())
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_ass_is_read_back(t: Transcript, layout: Layout, cued: bool) -> None:
     subs = expected(t, layout)
     events = pysubs2.SSAFile.from_string(t.render("ass", replace(layout, word_cues=cued)), format_="ass").events
@@ -105,7 +105,7 @@ def test_ass_is_read_back(t: Transcript, layout: Layout, cued: bool) -> None:
 
 
 @given(t=transcripts(languages=("en", "ja", "ar")), layout=layouts(), cued=st.booleans())
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 def test_lyrics_are_read_back(t: Transcript, layout: Layout, cued: bool) -> None:
     subs = expected(t, layout)
     lines = t.render("lrc", replace(layout, word_cues=cued)).splitlines()
@@ -142,6 +142,7 @@ def test_lyrics_have_no_times_that_were_spoken() -> None:
     assert "[" not in body
 
 
+@ANY_CLOCK
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1), max_size=4))
 def test_csv_is_read_back(texts: list[str]) -> None:
     segments = tuple(replace(said("x", at=i), text=text, speaker=text) for i, text in enumerate(texts))
@@ -154,6 +155,7 @@ def test_csv_is_read_back(texts: list[str]) -> None:
 MARKS = st.text(st.sampled_from("abc #*_`[]()<>&~|!+-=\\1.$\"':"), min_size=1, max_size=30)
 
 
+@ANY_CLOCK
 @given(MARKS, MARKS)
 def test_markdown_shows_the_very_words(text: str, speaker: str) -> None:
     segment = replace(said("x"), text=text, speaker=speaker)
@@ -212,7 +214,7 @@ def test_the_word_that_is_spoken_is_marked(format: str, first: str) -> None:
 
 
 @given(t=transcripts(), layout=layouts())
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 def test_marking_words_changes_no_time_and_no_text(t: Transcript, layout: Layout) -> None:
     subs = expected(t, layout)
     marked = list(webvtt.from_string(t.render("vtt", replace(layout, highlight_words=True))))

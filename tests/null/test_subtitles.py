@@ -17,6 +17,8 @@ from sottovoce.text.layout import PRESETS, SHORTEST_S, Layout, Rules
 from sottovoce.text.subtitles import DASH, LONG_PAUSE_S, Subtitle, subtitles
 from sottovoce.types import Segment, Word
 
+ANY_CLOCK = settings(deadline=None)  # other work on the machine is no fault of ours
+
 MS = 0.0011  # times are whole milliseconds, and their differences are floats
 
 PLAIN_WORDS = ("house", "the", "and", "walked", "very", "slowly,", "into", "it.", "Why?", "co-operative", "a", "don't")
@@ -125,6 +127,7 @@ def letters(text: str) -> str:
 EVERYTHING = given(transcript=transcripts(), layout=layouts())
 
 
+@ANY_CLOCK
 @EVERYTHING
 def test_no_word_is_lost_changed_or_moved(transcript: Transcript, layout: Layout) -> None:
     subs, _ = shown(transcript, layout)
@@ -136,6 +139,7 @@ def test_no_word_is_lost_changed_or_moved(transcript: Transcript, layout: Layout
             assert line.spoken == line.spoken.strip() != "", "no line is blank, begins or ends with a space"
 
 
+@ANY_CLOCK
 @given(transcript=transcripts(languages=("en", "ko", "ar", "ru")), layout=layouts())
 def test_spaces_stay_between_words(transcript: Transcript, layout: Layout) -> None:
     subs, rules = shown(transcript, layout)
@@ -145,6 +149,7 @@ def test_spaces_stay_between_words(transcript: Transcript, layout: Layout) -> No
     assert " ".join(lines).split() == transcript.text.split()
 
 
+@ANY_CLOCK
 @EVERYTHING
 def test_lines_are_no_wider_and_no_more_than_allowed(transcript: Transcript, layout: Layout) -> None:
     subs, rules = shown(transcript, layout)
@@ -154,6 +159,7 @@ def test_lines_are_no_wider_and_no_more_than_allowed(transcript: Transcript, lay
             assert width(line.text, rules) <= rules.columns, line.text
 
 
+@ANY_CLOCK
 @EVERYTHING
 def test_times_go_on_and_gaps_are_kept(transcript: Transcript, layout: Layout) -> None:
     subs, rules = shown(transcript, layout)
@@ -163,6 +169,7 @@ def test_times_go_on_and_gaps_are_kept(transcript: Transcript, layout: Layout) -
         assert b.start - a.end >= rules.gap_s - MS
 
 
+@ANY_CLOCK
 @EVERYTHING
 def test_nothing_is_shown_longer_than_allowed(transcript: Transcript, layout: Layout) -> None:
     subs, rules = shown(transcript, layout)
@@ -170,6 +177,7 @@ def test_nothing_is_shown_longer_than_allowed(transcript: Transcript, layout: La
         assert sub.end - sub.start <= max(rules.max_s, SHORTEST_S) + MS
 
 
+@ANY_CLOCK
 @EVERYTHING
 def test_only_what_follows_makes_a_subtitle_too_short_or_too_fast(transcript: Transcript, layout: Layout) -> None:
     """Speed yields first, then duration: where the next subtitle is waited for, or max_duration is reached."""
@@ -186,6 +194,7 @@ def test_only_what_follows_makes_a_subtitle_too_short_or_too_fast(transcript: Tr
             assert at_bound, f"{sub} could have been shown for longer"
 
 
+@ANY_CLOCK
 @EVERYTHING
 def test_a_subtitle_begins_with_its_first_word_or_as_soon_as_it_may(transcript: Transcript, layout: Layout) -> None:
     subs, rules = shown(transcript, layout)
@@ -198,6 +207,7 @@ def test_a_subtitle_begins_with_its_first_word_or_as_soon_as_it_may(transcript: 
             assert subs[i - 1].end - subs[i - 1].start <= SHORTEST_S + MS, "the one before was shown for a frame only"
 
 
+@ANY_CLOCK
 @EVERYTHING
 def test_no_subtitle_goes_across_a_long_pause_or_to_another_speaker(transcript: Transcript, layout: Layout) -> None:
     subs, _ = shown(transcript, layout)
@@ -213,6 +223,7 @@ def test_no_subtitle_goes_across_a_long_pause_or_to_another_speaker(transcript: 
             assert all(line.label == DASH for line in sub.lines)
 
 
+@ANY_CLOCK
 @given(transcript=transcripts(odd=False, languages=("en",)), layout=layouts())
 def test_names_and_numbers_with_their_units_stay_whole(transcript: Transcript, layout: Layout) -> None:
     subs, rules = shown(transcript, layout)
@@ -236,6 +247,7 @@ def _bonded(phrase: str) -> int:
     return len(phrase) + (max(map(len, PHRASES)) + 1) * phrase[0].isupper() * 2
 
 
+@ANY_CLOCK
 @given(transcript=transcripts(languages=("ja", "zh", "th")), layout=layouts())
 def test_no_line_begins_with_a_closing_mark_or_ends_with_an_opening_one(transcript: Transcript, layout: Layout) -> None:
     subs, rules = shown(transcript, layout)
@@ -250,12 +262,13 @@ def test_no_line_begins_with_a_closing_mark_or_ends_with_an_opening_one(transcri
 
 
 @given(transcript=transcripts(), layout=layouts(), format=st.sampled_from(EVERY_FORMAT))
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_rendering_again_gives_the_same(transcript: Transcript, layout: Layout, format: str) -> None:
     again = Transcript.from_dict(json.loads(transcript.render("json")))
     assert again.render(format, layout) == transcript.render(format, layout)
 
 
+@ANY_CLOCK
 @given(st.text(max_size=80), layouts(), st.sampled_from(LANGUAGES))
 @example("a\u0301" * 40, Layout(preset="short", max_chars_per_line=6), "en")
 def test_any_text_is_kept_and_fits(text: str, layout: Layout, language: str) -> None:
@@ -264,6 +277,12 @@ def test_any_text_is_kept_and_fits(text: str, layout: Layout, language: str) -> 
     said = "".join(line.spoken for sub in subs for line in sub.lines)
     assert letters(said) == letters("".join(c for c in text if c.isspace() or category(c) != "Cc"))
     assert all(width(line.text, rules) <= rules.columns for sub in subs for line in sub.lines)
+
+
+def test_a_word_wider_than_a_line_leaves_no_space_at_its_edge() -> None:
+    """What goes on with it behind a space, "..." or a French mark, was divided as if it were one word with it."""
+    subs = lines(f" {'x' * 70} ... !", "en", Layout(max_chars_per_line=20), end=4.0)
+    assert [line for sub in subs for line in sub.split("/")] == ["x" * 20, "x" * 20, "x" * 20, "x" * 10, "... !"]
 
 
 @pytest.mark.parametrize("time", [nan, inf, -1.0])

@@ -121,7 +121,29 @@ def units(segments: Sequence[Segment], language: str, ambiguous_width: int) -> l
 
 
 def fitted(unit: Unit, width: int, ambiguous_width: int) -> list[Unit]:
-    """The unit in parts that are no wider than a line, divided between characters."""
+    """The unit in parts that are no wider than a line: divided at spaces that a line should not end at, if it has any,
+    else between characters."""
+    if unit.width <= width:
+        return [unit]
+    loose: list[Unit] = []
+    for run in unit.runs:
+        text = run.text.lstrip()
+        if not loose:
+            loose.append(replace(unit, runs=[run], text=text))
+        elif text == run.text:
+            loose[-1].runs.append(run)
+            loose[-1].text += text
+        else:
+            space = run.text[: -len(text)]
+            one = Unit([replace(run, text=text)], space, unit.speaker, unit.i_segment, text, cost=INSIDE_PHRASE)
+            loose.append(replace(one, gap=columns(space, ambiguous_width)))
+    for one in loose:
+        one.width = columns(one.text, ambiguous_width)
+    return [part for one in loose for part in _cut(one, width, ambiguous_width)]
+
+
+def _cut(unit: Unit, width: int, ambiguous_width: int) -> list[Unit]:
+    """A unit without spaces in parts that are no wider than a line."""
     if unit.width <= width:
         return [unit]
     chars = iter([(i, timed) for i, run in enumerate(unit.runs) for timed in _timed(run.text, run.start, run.end)])
