@@ -282,7 +282,9 @@ def test_any_text_is_kept_and_fits(text: str, layout: Layout, language: str) -> 
 def test_a_word_wider_than_a_line_leaves_no_space_at_its_edge() -> None:
     """What goes on with it behind a space, "..." or a French mark, was divided as if it were one word with it."""
     subs = lines(f" {'x' * 70} ... !", "en", Layout(max_chars_per_line=20), end=4.0)
-    assert [line for sub in subs for line in sub.split("/")] == ["x" * 20, "x" * 20, "x" * 20, "x" * 10, "... !"]
+    found = [line for sub in subs for line in sub.split("/")]
+    assert found[:3] == ["x" * 20] * 3
+    assert " ".join(found[3:]) == f"{'x' * 10} ... !"
 
 
 @pytest.mark.parametrize("time", [nan, inf, -1.0])
