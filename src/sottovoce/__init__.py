@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     )
     from sottovoce.options import Options
     from sottovoce.text.formats import Transcript
+    from sottovoce.text.layout import Layout
     from sottovoce.types import Segment, Task, Word
     from sottovoce.waking import open_pool
 
@@ -30,6 +31,7 @@ _HOME = {
     "ConfigError": "sottovoce.errors",
     "DownloadError": "sottovoce.errors",
     "EngineError": "sottovoce.errors",
+    "Layout": "sottovoce.text.layout",
     "ModelError": "sottovoce.errors",
     "OptionError": "sottovoce.errors",
     "Options": "sottovoce.options",
@@ -50,6 +52,7 @@ __all__ = [
     "ConfigError",
     "DownloadError",
     "EngineError",
+    "Layout",
     "ModelError",
     "OptionError",
     "Options",

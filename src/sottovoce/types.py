@@ -226,12 +226,16 @@ Answer = Decoded | Detected | Aligned | Encoded
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """word: with its leading space where the language writes one. start, end: seconds. probability: 0 to 1."""
+    """word: with its leading space where the language writes one. start, end: seconds. probability: 0 to 1.
+
+    speaker: who says it; None where speakers were not told apart.
+    """
 
     word: str
     start: float
     end: float
     probability: float
+    speaker: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +244,7 @@ class Segment:
 
     tokens: ids, timestamps included. words: None unless word_timestamps was asked for,
     or the segment was emptied because it has no length or no text. language: its code, where languages may differ.
+    speaker: who says it; None where speakers were not told apart.
     """
 
     id: int
@@ -254,3 +259,4 @@ class Segment:
     no_speech_prob: float
     words: tuple[Word, ...] | None = None
     language: str | None = None
+    speaker: str | None = None

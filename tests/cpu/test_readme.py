@@ -30,7 +30,9 @@ def test_a_block_of_the_readme_runs(
         names["model"].close()  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/cli.md", "docs/log.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/cli.md", "docs/log.md", "docs/subtitles.md"]
+)
 def test_links_of_the_pages_lead_somewhere(page: str) -> None:
     text = (ROOT / page).read_text("utf-8")
     for target in re.findall(r"\]\(([^)#]+)\)", text):
@@ -38,7 +40,7 @@ def test_links_of_the_pages_lead_somewhere(page: str) -> None:
             assert ((ROOT / page).parent / target).exists(), f"{page} links to {target}, which is not there"
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/cli.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/cli.md", "docs/subtitles.md"])
 def test_flags_that_the_pages_name_exist(page: str) -> None:
     known = (ROOT / "docs" / "cli.md").read_text("utf-8").replace("_", "-")
     for flag in set(re.findall(r"(?<![\w-])--[a-z][a-z_-]+", (ROOT / page).read_text("utf-8"))):

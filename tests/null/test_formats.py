@@ -14,7 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sottovoce.errors import OptionError, OutputError
-from sottovoce.text.formats import FORMATS, Dropped, Layout, Transcript, compression_ratio, format_timestamp
+from sottovoce.text.clock import format_timestamp
+from sottovoce.text.formats import FORMATS, Dropped, Transcript, compression_ratio
+from sottovoce.text.layout import Layout
 from sottovoce.types import Segment, Word
 
 

@@ -228,3 +228,20 @@ def test_the_doctor_fails_where_the_device_is_not_there(tmp_path: Path) -> None:
     assert done.returncode == Exit.UNFIT
     assert [finding["name"] for finding in failed] == ["device"]
     assert failed[0]["remedy"]
+
+
+def test_subtitles_are_set_by_rules_and_set_again_without_decoding(tmp_path: Path) -> None:
+    done = run(
+        "transcribe", KNOWN, *FAST, "-f", "json,srt,ass", "--subtitles", "broadcast", "--word-cues", cwd=tmp_path
+    )
+    assert done.returncode == Exit.DONE, done.stderr
+    first = {name: (tmp_path / f"known.{name}").read_text("utf-8") for name in ("srt", "ass")}
+    assert "{\\k" in first["ass"]
+    done = run(
+        "render", "known.json", "-f", "srt,ass", "--subtitles", "broadcast", "--word-cues", "-o", "again", cwd=tmp_path
+    )
+    assert done.returncode == Exit.DONE, done.stderr
+    assert {name: (tmp_path / "again" / f"known.{name}").read_text("utf-8") for name in first} == first
+    done = run("render", "known.json", "-o", "-", "--max-chars-per-line", "20", cwd=tmp_path)
+    text = [line for line in done.stdout.split("\n") if line and "-->" not in line and not line.isdigit()]
+    assert max(map(len, text)) <= 20

@@ -18,6 +18,7 @@ from sottovoce.cli.doctor import doctor
 from sottovoce.cli.exits import MEANINGS, Exit, Stopped, exit_of, said
 from sottovoce.cli.models import models
 from sottovoce.cli.options import CONTEXT
+from sottovoce.cli.render import render
 from sottovoce.cli.transcribe import transcribe
 
 log = logging.getLogger(__name__)
@@ -40,6 +41,7 @@ def cli() -> None:
 
 
 cli.add_command(transcribe)
+cli.add_command(render)
 cli.add_command(models)
 cli.add_command(doctor)
 cli.add_command(completion)

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from sottovoce.cli.exits import Exit, exit_of, said
+from sottovoce.cli.layout import formats_of, layout_of
 from sottovoce.cli.recordings import Recording, find
 from sottovoce.cli.screen import Screen
 from sottovoce.config import Config
 from sottovoce.errors import OutputError
-from sottovoce.text.formats import FORMATS, Layout
+from sottovoce.text.layout import Layout
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +38,8 @@ class Job:
     def of(cls, arguments: tuple[str, ...], config: Config, flags: dict[str, Any]) -> Job:
         """From the flags of the command. Raises OptionError for a value that cannot be honoured."""
         o = dict(flags)
-        layout = Layout(
-            **{n: o.pop(n) for n in ("max_line_width", "max_line_count", "highlight_words", "max_words_per_line")}
-        )
-        wanted = o.pop("output_format")
-        formats = {"all": tuple(FORMATS), "none": ()}.get(wanted, (wanted,))
+        formats = formats_of(o.pop("output_format"))
+        layout = layout_of(o, formats)
         job = {name: o.pop(name) for name in ("verbose", "times", "quiet", "resume")}
         output_dir = Path(o.pop("output_dir"))
         o["temperature"] = ladder(o["temperature"], o.pop("temperature_increment_on_fallback"))

@@ -6,16 +6,16 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from sottovoce.cli.exits import worst
 from sottovoce.cli.job import Job, prepare
+from sottovoce.cli.layout import WHISPERS, Formats, follows_words, subtitle_rules, whispers_layout
 from sottovoce.cli.options import Bool, Cleaning, Clip, Language, Languages, Maybe, config_of, settings, start_log
 from sottovoce.cli.screen import Screen
 from sottovoce.types import APPEND_PUNCTUATIONS, PREPEND_PUNCTUATIONS, Strategy
 
-FORMATS = ("txt", "vtt", "srt", "tsv", "json", "all", "none")
 F = TypeVar("F", bound=Callable[..., Any])
-WORD_OPTIONS = ("highlight_words", "max_line_count", "max_line_width", "max_words_per_line")
 
 
 def _yes_no(name: str, default: bool, help: str) -> Callable[[F], F]:
@@ -36,8 +36,9 @@ def _maybe(name: str, kind: type[int] | type[float], default: float | None, help
 # --- what comes out
 @click.option("--output-dir", "-o", default=".", show_default=True, type=click.Path(), help="folder for the files")
 @click.option(
-    "--output-format", "-f", type=click.Choice(FORMATS), default="all", show_default=True,
-    help="files to write for each recording; none: text on stdout only",
+    "--output-format", "-f", type=Formats("none"), default="all", show_default=True,
+    help="files to write for each recording: txt, vtt, srt, tsv, json, ass, lrc, csv, md; several with commas between; "
+    "all: the first five, as whisper's; none: text on stdout only",
 )  # fmt: skip
 @_yes_no("--verbose", True, "print the text on stdout; with times, where stdout is a terminal")
 @click.option("--times", is_flag=True, help="with times, also where stdout is no terminal")
@@ -101,17 +102,20 @@ def _maybe(name: str, kind: type[int] | type[float], default: float | None, help
 @_maybe("--logprob-threshold", float, -1.0, "try again where the mean log-probability is lower than this")
 @_maybe("--no-speech-threshold", float, 0.6, "silence, where its probability is higher and the gate above fails")
 # --- words
-@_yes_no("--word-timestamps", False, "times of words, and better times of segments by them")
+@_yes_no(
+    "--word-timestamps", False,
+    "times of words, and better times of segments by them; True, if left out, where --subtitles or a rule of theirs is "
+    "given, or --word-cues",
+)  # fmt: skip
 @click.option("--prepend-punctuations", default=PREPEND_PUNCTUATIONS, show_default=True, help="belong to the next word")
 @click.option("--append-punctuations", default=APPEND_PUNCTUATIONS, show_default=True, help="belong to the word before")
-@_yes_no("--highlight-words", False, "underline each word as it is spoken in srt and vtt  (needs --word-timestamps)")
-@_maybe("--max-line-width", int, None, "characters of a line  (needs --word-timestamps)")
-@_maybe("--max-line-count", int, None, "lines of a subtitle  (needs --word-timestamps)")
-@_maybe("--max-words-per-line", int, None, "words of a subtitle  (needs --word-timestamps)")
+@whispers_layout
 @_maybe(
     "--hallucination-silence-threshold", float, None,
     "skip silences longer than this, in seconds, around what seems made up  (needs --word-timestamps)",
 )  # fmt: skip
+# --- subtitles
+@subtitle_rules
 @settings("log_level")
 def transcribe(files: tuple[str, ...], **given: Any) -> int:
     """Write down what is said in recordings.
@@ -131,6 +135,8 @@ def transcribe(files: tuple[str, ...], **given: Any) -> int:
              folder; where two would share a name, the later one's gets a number; the standard input is called stdin
     """
     config = config_of(given)
+    if click.get_current_context().get_parameter_source("word_timestamps") is ParameterSource.DEFAULT:
+        given["word_timestamps"] = follows_words(given)
     _check(given)
     if not given.pop("fp16") and config.compute == "auto":
         config = config.with_(compute="float32")
@@ -148,7 +154,7 @@ def transcribe(files: tuple[str, ...], **given: Any) -> int:
 def _check(given: dict[str, Any]) -> None:
     """What the flags demand of each other."""
     if not given["word_timestamps"]:
-        for name in WORD_OPTIONS:
+        for name in WHISPERS:
             if given[name]:
                 raise click.UsageError(f"--{name.replace('_', '-')} was given, it needs --word-timestamps True as well")
     if given["language"] and given["languages"]:

@@ -13,7 +13,8 @@ from sottovoce.cli.screen import Screen
 from sottovoce.flow.drive import Done
 from sottovoce.flow.protocol import Heard, Known, Opened
 from sottovoce.request import Request
-from sottovoce.text.formats import Transcript, format_timestamp
+from sottovoce.text.clock import format_timestamp
+from sottovoce.text.formats import Transcript
 from sottovoce.text.languages import LANGUAGES
 from sottovoce.types import Segment
 

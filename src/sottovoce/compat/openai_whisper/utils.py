@@ -13,7 +13,10 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from sottovoce.errors import OptionError
-from sottovoce.text.formats import FORMATS, Layout, Transcript, compression_ratio, cues, format_timestamp
+from sottovoce.text.clock import format_timestamp
+from sottovoce.text.formats import FORMATS, Transcript, compression_ratio
+from sottovoce.text.layout import Layout
+from sottovoce.text.plain import cues
 
 __all__ = [
     "ResultWriter",
@@ -132,7 +135,7 @@ class SubtitlesWriter(ResultWriter):
         self, result: Mapping[str, Any], options: Mapping[str, Any] | None = None, **kwargs: Any
     ) -> Iterator[tuple[str, str, str]]:
         """(start, end, text) of each subtitle, times as this format writes them."""
-        for cue in cues(_transcript(result), _layout(options, kwargs)):
+        for cue in cues(_transcript(result).segments, _layout(options, kwargs)):
             yield self.format_timestamp(cue.start), self.format_timestamp(cue.end), cue.text
 
     def format_timestamp(self, seconds: float) -> str:
@@ -196,7 +199,8 @@ def _layout(options: Mapping[str, Any] | None, given: Mapping[str, Any]) -> Layo
     if unknown:
         raise TypeError(f"{unknown[0]}: there is no such option of the writers; known are {', '.join(LAYOUT)}")
     values = {name: given.get(name) or (options or {}).get(name) for name in LAYOUT}
-    return Layout(**{name: value for name, value in values.items() if value is not None})
+    given = {name: value for name, value in values.items() if value is not None}
+    return Layout(speakers="none", **given)  # whisper's bytes, also where a program put speakers into its result
 
 
 def _transcript(result: Mapping[str, Any]) -> Transcript:
