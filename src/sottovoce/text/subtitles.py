@@ -130,7 +130,7 @@ def _stretches(found: Sequence[Unit]) -> Iterator[list[Unit]]:
     """Units without a long pause between them, of one speaker."""
     stretch: list[Unit] = []
     for unit in found:
-        if stretch and (unit.speaker != stretch[-1].speaker or unit.start - stretch[-1].end >= LONG_PAUSE_S):
+        if stretch and (unit.speaker != stretch[-1].speaker or round(unit.start - stretch[-1].end, 3) >= LONG_PAUSE_S):
             yield stretch
             stretch = []
         stretch.append(unit)
