@@ -258,5 +258,5 @@ class Segment:
     compression_ratio: float
     no_speech_prob: float
     words: tuple[Word, ...] | None = None
-    language: str | None = None
     speaker: str | None = None
+    language: str | None = None
