@@ -18,6 +18,9 @@ class Options:
     Thresholds may be None (gate off). prompt text is given as text or token ids.
     clips: (start_s, end_s) pairs; an end of None is the end of the recording; empty: all of it.
     hotwords: words to expect, given to every window as context. chunk_length: the longest window, seconds, at most 30.
+    keywords: terms that the decoder prefers where the model holds them for possible, each with its weight (1 is usual,
+    10 the most); they are no prompt, and there may be thousands. replacements: (from, to) pairs that the text is mended
+    by, in this order: whole words, whatever their case; between slashes a regular expression, whose groups are \\1.
     multilingual: detect the language of every window. language_detection_segments: windows that may be listened to
     until one language is more probable than language_detection_threshold. seed: of sampling at temperatures above 0.
     manner: openai-whisper's habits, or faster-whisper's. whole_windows: the next window begins where one ends, and not
@@ -61,6 +64,8 @@ class Options:
     hallucination_silence_threshold: float | None = None
     clips: tuple[tuple[float, float | None], ...] = ()
     hotwords: str | None = None
+    keywords: tuple[tuple[str, float], ...] = ()
+    replacements: tuple[tuple[str, str], ...] = ()
     chunk_length: float = 30.0
     multilingual: bool = False
     language_detection_segments: int = 1
@@ -96,6 +101,10 @@ class Options:
         _check(good, "chunk_length", self.chunk_length, "seconds from 1 to 30", "leave it out")
         n = self.language_detection_segments
         _check(n >= 1, "language_detection_segments", n, "1 or more", "leave it out")
+        for term, weight in self.keywords:
+            good = any(c.isalnum() for c in term)
+            _check(good, "keywords", term, "terms with letters or digits", "pass for example ['Sottovoce', 'Ada: 2']")
+            _check(0 < weight <= 10, "keywords", (term, weight), "weights above 0, at most 10", "leave the weight out, it is 1")
         for start, end in self.clips:
             good = 0 <= start < inf and (end is None or 0 <= end < inf)
             _check(good, "clips", (start, end), "pairs of seconds", "pass for example [(0, 10.5), (60, None)]")

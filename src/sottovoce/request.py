@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from typing import Any
@@ -82,6 +82,33 @@ def _text(name: str, given: Any) -> Any:
         raise OptionError(f"{name}: {given!r} was given, text or token ids were expected; leave it out") from e
 
 
+def _keywords(name: str, given: Any) -> tuple[tuple[str, float], ...]:
+    """Terms with their weights: a dictionary, a list of pairs or of terms, or terms with commas; "term:2" has one too."""
+    if given is None:
+        return ()
+    if isinstance(given, str):
+        given = given.split(",")
+    try:
+        items = given.items() if isinstance(given, Mapping) else given
+        return tuple(_keyword(item) for item in items if not isinstance(item, str) or item.strip())
+    except (TypeError, ValueError) as e:
+        what = "terms, pairs of a term and its weight, or a dictionary of weights were expected"
+        raise OptionError(f"{name}: {given!r} was given, {what}; pass for example ['Sottovoce', 'Ada:2']") from e
+
+
+def _keyword(given: Any) -> tuple[str, float]:
+    if not isinstance(given, str):
+        term, weight = given
+        return str(term).strip(), float(weight)
+    term, colon, weight = given.rpartition(":")
+    if not colon:
+        return given.strip(), 1.0
+    try:
+        return term.strip(), float(weight)
+    except ValueError:  # a colon of its own
+        return given.strip(), 1.0
+
+
 def _ids(name: str, given: Any) -> tuple[int, ...]:
     if given is None:
         return ()
@@ -117,5 +144,6 @@ _READERS: dict[str, Callable[[str, Any], Any]] = {
     "initial_prompt": _text,
     "prefix": _text,
     "suppress_tokens": _ids,
+    "keywords": _keywords,
     "clips": _clips,
 }

@@ -14,6 +14,7 @@ import numpy as np
 
 from sottovoce.audio import mel, vad
 from sottovoce.flow import question
+from sottovoce.flow.keywords import keywords
 from sottovoce.flow.listen import Asker, Checkpoint, listen
 from sottovoce.flow.protocol import WAIT, Event, Flow, Got, Heard, Known, Wait
 from sottovoce.flow.reading import Reader, Reading, Steps, named_sound
@@ -83,7 +84,8 @@ class _Parallel:
         yield heard
         given = self.options.initial_prompt
         context = [] if given is None else question.ids(tokenizer, given)
-        reader = Reader(self.samples, self.peak, self.options, self.checkpoint, self.asker, tokenizer, context)
+        terms = keywords(tokenizer, self.options.keywords)
+        reader = Reader(self.samples, self.peak, self.options, self.checkpoint, self.asker, tokenizer, context, terms)
         while True:
             while len(self.in_flight) < self.n_in_flight and (stretch := self._next()) is not None:
                 self.asked.append(stretch)
