@@ -103,8 +103,9 @@ class Options:
         _check(n >= 1, "language_detection_segments", n, "1 or more", "leave it out")
         for term, weight in self.keywords:
             good = any(c.isalnum() for c in term)
-            _check(good, "keywords", term, "terms with letters or digits", "pass for example ['Sottovoce', 'Ada: 2']")
-            _check(0 < weight <= 10, "keywords", (term, weight), "weights above 0, at most 10", "leave the weight out, it is 1")
+            _check(good, "keywords", term, "terms with letters or digits", "pass for example ['Sottovoce', 'Ada:2']")
+            what = "weights above 0, at most 10"
+            _check(0 < weight <= 10, "keywords", (term, weight), what, "leave the weight out, it is 1")
         for start, end in self.clips:
             good = 0 <= start < inf and (end is None or 0 <= end < inf)
             _check(good, "clips", (start, end), "pairs of seconds", "pass for example [(0, 10.5), (60, None)]")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from typing import Any
@@ -11,24 +11,33 @@ import numpy as np
 
 from sottovoce.errors import OptionError
 from sottovoce.options import Options
+from sottovoce.request_terms import keywords, replacements
 from sottovoce.text.languages import language_code
-from sottovoce.types import Manner, Strategy, Task
+from sottovoce.types import Manner, Segment, Strategy, Task
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is read of a source, and how it is transcribed. end_s: nothing after it is read."""
+    """What is read of a source, and how it is transcribed. end_s: nothing after it is read.
+
+    on_segment: is given each segment before anybody else, and gives back what it becomes; None drops it.
+    """
 
     options: Options = field(default_factory=Options)
     stream: int = 0
     channel: int | None = None
     end_s: float | None = None
+    on_segment: Callable[[Segment], Segment | None] | None = None
 
     @classmethod
     def of(cls, given: dict[str, Any]) -> Request:
         """From keywords, in any usual spelling. Raises OptionError for one that is unknown, or has a wrong value."""
         values = dict(given)
-        reading = {name: values.pop(name) for name in ("stream", "channel", "end_s") if name in values}
+        others = ("stream", "channel", "end_s", "on_segment")
+        reading = {name: values.pop(name) for name in others if name in values}
+        hook = reading.get("on_segment")
+        if hook is not None and not callable(hook):
+            raise OptionError(f"on_segment: {hook!r} was given, a function of a Segment was expected; leave it out")
         known = {f.name for f in fields(Options)}
         for name in values:
             if name not in known:
@@ -82,33 +91,6 @@ def _text(name: str, given: Any) -> Any:
         raise OptionError(f"{name}: {given!r} was given, text or token ids were expected; leave it out") from e
 
 
-def _keywords(name: str, given: Any) -> tuple[tuple[str, float], ...]:
-    """Terms with their weights: a dictionary, a list of pairs or of terms, or terms with commas; "term:2" has one too."""
-    if given is None:
-        return ()
-    if isinstance(given, str):
-        given = given.split(",")
-    try:
-        items = given.items() if isinstance(given, Mapping) else given
-        return tuple(_keyword(item) for item in items if not isinstance(item, str) or item.strip())
-    except (TypeError, ValueError) as e:
-        what = "terms, pairs of a term and its weight, or a dictionary of weights were expected"
-        raise OptionError(f"{name}: {given!r} was given, {what}; pass for example ['Sottovoce', 'Ada:2']") from e
-
-
-def _keyword(given: Any) -> tuple[str, float]:
-    if not isinstance(given, str):
-        term, weight = given
-        return str(term).strip(), float(weight)
-    term, colon, weight = given.rpartition(":")
-    if not colon:
-        return given.strip(), 1.0
-    try:
-        return term.strip(), float(weight)
-    except ValueError:  # a colon of its own
-        return given.strip(), 1.0
-
-
 def _ids(name: str, given: Any) -> tuple[int, ...]:
     if given is None:
         return ()
@@ -144,6 +126,7 @@ _READERS: dict[str, Callable[[str, Any], Any]] = {
     "initial_prompt": _text,
     "prefix": _text,
     "suppress_tokens": _ids,
-    "keywords": _keywords,
+    "keywords": keywords,
+    "replacements": replacements,
     "clips": _clips,
 }

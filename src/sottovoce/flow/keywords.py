@@ -27,8 +27,8 @@ class Gains:
     whole: float
 
 
-GREEDY = Gains(first=1.5, further=4.0, whole=1.5)
-BEAMS = Gains(first=2.0, further=3.0, whole=2.0)
+GREEDY = Gains(first=1.5, further=5.0, whole=1.5)
+BEAMS = Gains(first=3.0, further=4.0, whole=3.0)
 
 
 @dataclass(slots=True, eq=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 
@@ -185,3 +186,12 @@ def _near(given: str) -> str:
     names = get_close_matches(given, [*TO_LANGUAGE_CODE, *LANGUAGES], n=3, cutoff=0.6)
     meant = [f"{name.title()} ({TO_LANGUAGE_CODE[name]})" if name in TO_LANGUAGE_CODE else name for name in names]
     return f"did you mean {' or '.join(meant)}? Else " if meant else ""
+
+
+# Thai, Lao, Burmese, Khmer, kana, Chinese characters
+_WITHOUT_SPACES = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
+
+
+def is_unspaced(character: str) -> bool:
+    """Is it of a script that writes no spaces between words?"""
+    return _WITHOUT_SPACES.match(character) is not None

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections.abc import Iterator
 
+from sottovoce.text.languages import is_unspaced
 from sottovoce.text.tokenizer import Tokenizer
 
 LONGEST_CUT = 12  # characters: a longer term without spaces is not cut in two at each place
-# written without spaces between words: the token before a term may be any, and tokens run across its edges
-_UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
 
 
 def spellings(tokenizer: Tokenizer, term: str) -> list[tuple[int, ...]]:
@@ -28,7 +26,7 @@ def spellings(tokenizer: Tokenizer, term: str) -> list[tuple[int, ...]]:
 
 def _spelt(tokenizer: Tokenizer, term: str) -> Iterator[list[int]]:
     encode = tokenizer.encode
-    if _UNSPACED.match(term):
+    if is_unspaced(term[0]):  # the token before it may be any, and tokens run across its edges
         yield encode(term)
         yield encode(" " + term)
         yield [token for c in term for token in encode(c)]
