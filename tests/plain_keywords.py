@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from sottovoce.flow.keywords import Gains
+from sottovoce.flow.keywords import MOST, Gains
 
 Tokens = tuple[int, ...]
 
@@ -63,7 +63,7 @@ class PlainKeywords:
         """What the last token of a beginning gains: the most that one of its terms gives."""
         g, n = self.gains[beams], len(path)
         return max(
-            weight * (g.whole if len(term) == 1 else g.further if n > 1 else g.first)
+            min(MOST, weight * (g.whole if len(term) == 1 else g.further if n > 1 else g.first))
             for term, weight in self.terms.items()
             if term[:n] == path
         )

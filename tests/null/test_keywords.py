@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sottovoce.engine.boosts import Boosts
-from sottovoce.flow.keywords import Gains, keywords, tree
+from sottovoce.flow.keywords import MOST, Gains, keywords, tree
 from sottovoce.text.spellings import spellings
 from sottovoce.text.tokenizer import Tokenizer
 from sottovoce.types import Decode, Keywords, Search
@@ -58,6 +58,13 @@ def test_a_text_without_a_whole_term_wins_nothing(terms: dict[tuple[int, ...], f
     else:
         assert won + 1e-4 > 0
         assert won <= len(text) * 2 * max(BEAMS.first, BEAMS.further, BEAMS.whole) + 1e-4
+
+
+def test_no_weight_makes_a_token_win_that_the_model_holds_for_impossible() -> None:
+    """A weight of 8 made a term be said for ever, in place of everything else."""
+    for beams in (False, True):
+        assert walk(tree({(1, 2): 10.0}, GREEDY, BEAMS), [1], beams)[-1].max() <= (2 if beams else 1) * MOST
+        assert walk(tree({(1, 2): 10.0}, GREEDY, BEAMS), [], beams)[-1].max() == MOST
 
 
 def test_a_term_alone_wins_what_its_tokens_gain() -> None:

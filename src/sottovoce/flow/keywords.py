@@ -27,8 +27,13 @@ class Gains:
     whole: float
 
 
-GREEDY = Gains(first=1.5, further=5.0, whole=1.5)
+GREEDY = Gains(first=1.25, further=6.0, whole=0.5)
 BEAMS = Gains(first=3.0, further=4.0, whole=3.0)
+
+
+MOST = (
+    8.0  # whatever its weight: what the model holds for less probable by more is not said. With 20 it is said for ever
+)
 
 
 @dataclass(slots=True, eq=False)
@@ -65,15 +70,15 @@ def tree(weights: Mapping[tuple[int, ...], float], greedy: Gains, beams: Gains) 
         at = 0
         for i, token in enumerate(tokens):
             at = _child(nodes, at, token)
-            nodes[at].greedy = max(nodes[at].greedy, weight * _gain(greedy, i, len(tokens)))
-            nodes[at].beams = max(nodes[at].beams, weight * _gain(beams, i, len(tokens)))
+            nodes[at].greedy = max(nodes[at].greedy, _gain(greedy, weight, i, len(tokens)))
+            nodes[at].beams = max(nodes[at].beams, _gain(beams, weight, i, len(tokens)))
         nodes[at].is_end = True
     _link(nodes)
     return _flat(nodes)
 
 
-def _gain(gains: Gains, i: int, n: int) -> float:
-    return gains.whole if n == 1 else gains.further if i else gains.first
+def _gain(gains: Gains, weight: float, i: int, n: int) -> float:
+    return min(MOST, weight * (gains.whole if n == 1 else gains.further if i else gains.first))
 
 
 def _child(nodes: list[_Node], at: int, token: int) -> int:

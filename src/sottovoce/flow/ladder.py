@@ -56,6 +56,8 @@ def climb(
         answer = yield from asker.ask(asked, *sound)
         assert isinstance(answer, Decoded)
         tried.append(replace(answer, tokens=prompt.begun + answer.tokens))
+        if is_repetitive(o, tokenizer, tried[-1]):
+            keywords = None  # it may be they that are said again and again
         if passes(tried[-1]):
             return Climbed(tuple(tried), True)
     return Climbed(tuple(tried), False)
