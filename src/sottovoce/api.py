@@ -20,10 +20,12 @@ from sottovoce.engine.device import Choice
 from sottovoce.errors import AudioError, EngineError
 from sottovoce.flow import longform, parallel
 from sottovoce.flow.drive import Done, adrive, drive, drive_all
+from sottovoce.flow.mending import Hook, mended
 from sottovoce.flow.protocol import Event, Flow, Heard, Known, Opened
 from sottovoce.options import Options
 from sottovoce.request import Request
 from sottovoce.text.formats import Transcript
+from sottovoce.text.replacing import rule
 from sottovoce.text.tokenizer import Tokenizer
 from sottovoce.types import SAMPLE_RATE, Answer, Encode, Lane, Segment, Sound, Strategy, Window
 from sottovoce.waking import Found, Pool, hold
@@ -148,6 +150,8 @@ class Whisper:
         options: the fields of `Options`; `stream`, `channel` choose what is read of a file, `clean` (any of highpass,
             denoise, loudness) what is done to the sound before it is heard.
         on_progress(position_s, duration_s) is called as windows end (one recording only).
+        on_segment(segment) is called with each segment before it is told, and gives back what it becomes, or None to
+        drop it, which `Transcript.dropped` tells; maybe in another thread.
         Raises AudioError, OptionError, EngineError.
         """
         if isinstance(source, list | tuple):
@@ -156,7 +160,7 @@ class Whisper:
         request = Request.of(options)
         samples = self.load(source, request)
         duration_s = len(samples) / SAMPLE_RATE
-        run = self.events(self.flow(samples, request.options))
+        run = self.events(self.flow(samples, request.options, request.on_segment))
         while True:
             try:
                 event = next(run)
@@ -169,7 +173,7 @@ class Whisper:
     def iter_segments(self, source: Source, **options: Any) -> Generator[Segment, None, Transcript]:
         """Yield the segments of a recording as they are known; the generator's return value is the transcript."""
         request = Request.of(options)
-        run = self.events(self.flow(self.load(source, request), request.options))
+        run = self.events(self.flow(self.load(source, request), request.options, request.on_segment))
         while True:
             try:
                 event = next(run)
@@ -186,7 +190,8 @@ class Whisper:
         """
         request = Request.of(options)
         samples = await asyncio.to_thread(self.load, source, request)
-        events: AsyncGenerator[Event | Transcript, None] = adrive(self.flow(samples, request.options), self._submit)
+        flow = self.flow(samples, request.options, request.on_segment)
+        events: AsyncGenerator[Event | Transcript, None] = adrive(flow, self._submit)
         try:
             async for event in events:
                 if isinstance(event, Transcript):
@@ -221,8 +226,14 @@ class Whisper:
         samples = decode.load(source, stream=r.stream, channel=r.channel, end_s=r.end_s, on_progress=on_progress)
         return cleanup.cleaned(samples, r.clean)
 
-    def flow(self, samples: np.ndarray, options: Options) -> Flow:
-        """The flow that transcribes (N,) float32 samples at 16 kHz; `events` drives it."""
+    def flow(self, samples: np.ndarray, options: Options, on_segment: Hook | None = None) -> Flow:
+        """The flow that transcribes (N,) float32 samples at 16 kHz; `events` drives it. on_segment: as `transcribe`."""
+        flow = self._unmended(samples, options)
+        if not options.replacements and on_segment is None:
+            return flow
+        return mended(flow, [rule(*pair) for pair in options.replacements], on_segment)
+
+    def _unmended(self, samples: np.ndarray, options: Options) -> Flow:
         if options.chosen_strategy is Strategy.SEQUENTIAL:
             if options.strategy is None:
                 log.info("windows are decoded one after another, because of %s", ", ".join(options.sequential_only))
@@ -282,7 +293,7 @@ class Whisper:
     def _opened(self, read: Callable[[], np.ndarray], request: Request) -> Flow:
         samples = read()
         yield Opened(len(samples) / SAMPLE_RATE)
-        return (yield from self.flow(samples, request.options))
+        return (yield from self.flow(samples, request.options, request.on_segment))
 
     def _transcribe_list(self, sources: Sequence[Source], options: dict[str, Any]) -> list[Transcript]:
         found: dict[int, Transcript] = {}

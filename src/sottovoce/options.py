@@ -21,6 +21,9 @@ class Options:
     Thresholds may be None (gate off). prompt text is given as text or token ids.
     clips: (start_s, end_s) pairs; an end of None is the end of the recording; empty: all of it.
     hotwords: words to expect, given to every window as context. chunk_length: the longest window, seconds, at most 30.
+    keywords: terms that the decoder prefers where the model holds them for possible, each with its weight (1 is usual,
+    10 the most); they are no prompt, and there may be thousands. replacements: (from, to) pairs that the text is mended
+    by, in this order: whole words, whatever their case; between slashes a regular expression, whose groups are \\1.
     languages: those that may be spoken. Detection chooses among them; with more than one, a recording that switches is
     followed, and each segment says its language. multilingual: the same among all languages; the sequential strategy
     hears one language a window, as faster-whisper does. language_detection_segments: windows that may be listened to
@@ -68,6 +71,8 @@ class Options:
     hallucination_silence_threshold: float | None = None
     clips: tuple[tuple[float, float | None], ...] = ()
     hotwords: str | None = None
+    keywords: tuple[tuple[str, float], ...] = ()
+    replacements: tuple[tuple[str, str], ...] = ()
     chunk_length: float = 30.0
     multilingual: bool = False
     languages: tuple[str, ...] = ()
@@ -108,6 +113,11 @@ class Options:
         _check(good, "languages", self.languages, "a list of languages", "pass for example ['de', 'en']")
         good = not (self.languages and self.language)
         _check(good, "language", self.language, "nothing beside languages", "leave one of them out")
+        for term, weight in self.keywords:
+            good = any(c.isalnum() for c in term)
+            _check(good, "keywords", term, "terms with letters or digits", "pass for example ['Sottovoce', 'Ada:2']")
+            what = "weights above 0, at most 10"
+            _check(0 < weight <= 10, "keywords", (term, weight), what, "leave the weight out, it is 1")
         for start, end in self.clips:
             good = 0 <= start < inf and (end is None or 0 <= end < inf)
             _check(good, "clips", (start, end), "pairs of seconds", "pass for example [(0, 10.5), (60, None)]")

@@ -11,8 +11,9 @@ import numpy as np
 
 from sottovoce.errors import OptionError
 from sottovoce.options import Options, clean_steps
+from sottovoce.request_terms import keywords, replacements
 from sottovoce.text.languages import language_tag
-from sottovoce.types import Clean, Manner, Strategy, Task
+from sottovoce.types import Clean, Manner, Segment, Strategy, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,7 @@ class Request:
     """What is read of a source, and how it is transcribed. end_s: nothing after it is read.
 
     clean: what is done to the sound before it is heard; nothing, unless it is asked for.
+    on_segment: is given each segment before anybody else, and gives back what it becomes; None drops it.
     """
 
     options: Options = field(default_factory=Options)
@@ -27,12 +29,17 @@ class Request:
     channel: int | None = None
     end_s: float | None = None
     clean: tuple[Clean, ...] = ()
+    on_segment: Callable[[Segment], Segment | None] | None = None
 
     @classmethod
     def of(cls, given: dict[str, Any]) -> Request:
         """From keywords, in any usual spelling. Raises OptionError for one that is unknown, or has a wrong value."""
         values = dict(given)
-        reading = {name: values.pop(name) for name in ("stream", "channel", "end_s") if name in values}
+        others = ("stream", "channel", "end_s", "on_segment")
+        reading = {name: values.pop(name) for name in others if name in values}
+        hook = reading.get("on_segment")
+        if hook is not None and not callable(hook):
+            raise OptionError(f"on_segment: {hook!r} was given, a function of a Segment was expected; leave it out")
         clean = clean_steps("clean", values.pop("clean", None))
         known = {f.name for f in fields(Options)}
         for name in values:
@@ -140,5 +147,7 @@ _READERS: dict[str, Callable[[str, Any], Any]] = {
     "initial_prompt": _text,
     "prefix": _text,
     "suppress_tokens": _ids,
+    "keywords": keywords,
+    "replacements": replacements,
     "clips": _clips,
 }

@@ -127,12 +127,31 @@ class Rules:
     begun: tuple[int, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Keywords:
+    """Terms to expect, as a tree of tokens: node 0 is its root, where no term is open. Made by flow/keywords.py.
+
+    The edges of node n are [starts[n], starts[n + 1]): tokens, ascending, and the nodes they lead to (targets). Among
+    them are those of terms that are open inside the one that the node stands for; the root's hold beside them.
+    gains: what a token gains where nothing can be taken back. shares: what it gains over one that ends all open
+    terms, where that one gives back what was gained by them, gained[n].
+    """
+
+    starts: np.ndarray  # (N + 1,) int64
+    tokens: np.ndarray  # (E,) int64, as the next three
+    targets: np.ndarray
+    gains: np.ndarray  # float32, nats of log-probability, above 0
+    shares: np.ndarray
+    gained: np.ndarray  # (N,) float32
+
+
 @dataclass(frozen=True, slots=True)
 class Decode:
     """Continue a prompt. prompt: token ids up to where sampling begins; i_sot: where <|startoftranscript|> stands.
 
     draft: how it is believed to go on. What of it would have been said anyway costs one pass for all of it; the answer
     is the same without. Only where the most probable token is taken; beams and draws do not look at it.
+    keywords: terms that are preferred; log-probabilities that come back are the model's own all the same.
     """
 
     prompt: tuple[int, ...]
@@ -140,6 +159,7 @@ class Decode:
     search: Search = Search()
     rules: Rules = Rules()
     draft: tuple[int, ...] = ()
+    keywords: Keywords | None = None
 
 
 @dataclass(frozen=True, slots=True)

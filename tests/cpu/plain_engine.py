@@ -12,6 +12,7 @@ from sottovoce.model.dims import Dims
 from sottovoce.model.whisper import Whisper
 from sottovoce.types import Decode, Rules
 from tests.plain_cache import PlainCache
+from tests.plain_keywords import PlainKeywords
 
 SOT = 101
 VOCABULARY = Vocabulary(n_vocab=160, eot=100, timestamp_begin=110, no_timestamps=109, no_speech=108)
@@ -66,40 +67,48 @@ def filtered(logits: Tensor, sampled: list[int], rules: Rules, v: Vocabulary) ->
     return out
 
 
-def decode(model: Whisper, features: Tensor, ask: Decode, v: Vocabulary = VOCABULARY) -> tuple[list[int], float]:
-    """(tokens, mean log-probability) by greedy or beam search. features: (1, S, C)."""
+def decode(
+    model: Whisper, features: Tensor, ask: Decode, v: Vocabulary = VOCABULARY, keywords: PlainKeywords | None = None
+) -> tuple[list[int], float]:
+    """(tokens, mean log-probability) by greedy or beam search. features: (1, S, C); keywords: those of the ask."""
     search = ask.search
     n_beams, n_wanted = search.beam_size, round(search.beam_size * search.patience)
-    beams: list[tuple[list[int], float]] = [([], 0.0)]
-    finished: list[tuple[list[int], float]] = []
+    beams: list[tuple[list[int], float, float]] = [([], 0.0, 0.0)]  # tokens, score, what keywords add to it
+    finished: list[tuple[list[int], float, float]] = []
     for _ in range(search.max_tokens):
-        candidates: dict[tuple[int, ...], float] = {}
-        for sampled, score in beams:
+        candidates: dict[tuple[int, ...], tuple[float, float]] = {}
+        for sampled, score, won in beams:
             logits = next_logits(model, features, [*ask.prompt, *sampled])[-1]
             logprobs = filtered(logits, sampled, ask.rules, v).log_softmax(-1)
-            values, tokens = logprobs.topk(n_beams + 1 if n_beams > 1 else 1)
-            for value, token in zip(values.tolist(), tokens.tolist(), strict=True):
-                candidates[(*sampled, token)] = score + value
+            gains = torch.zeros_like(logprobs)
+            if keywords is not None:
+                gains += torch.tensor(keywords.gains(sampled, v.n_vocab, n_beams > 1))
+            _, tokens = (logprobs + gains).topk(n_beams + 1 if n_beams > 1 else 1)
+            for token in tokens.tolist():
+                candidates[(*sampled, token)] = score + float(logprobs[token]), won + float(gains[token])
         beams = []
-        for hypothesis, score in sorted(candidates.items(), key=lambda c: -c[1]):
+        for hypothesis, (score, won) in sorted(candidates.items(), key=lambda c: -sum(c[1])):
             if hypothesis[-1] == v.eot:
                 if len(finished) < n_wanted:
-                    finished.append((list(hypothesis), score))
+                    finished.append((list(hypothesis), score, won))
             else:
-                beams.append((list(hypothesis), score))
+                beams.append((list(hypothesis), score, won))
             if len(beams) == n_beams:
                 break
         if len(finished) >= n_wanted or not beams or len(ask.prompt) + len(beams[0][0]) > DIMS.n_text_ctx:
             break
     if len(finished) < n_beams:
-        finished += [([*b, v.eot], s) for b, s in sorted(beams, key=lambda b: -b[1])][: n_beams - len(finished)]
-    cut = [(h[: h.index(v.eot)], s) for h, s in finished]
+        best = sorted(beams, key=lambda b: -b[1] - b[2])[: n_beams - len(finished)]
+        finished += [([*b, v.eot], score, won) for b, score, won in best]
+    cut = [(h[: h.index(v.eot)], score, won) for h, score, won in finished]
 
-    def rank(hypothesis: tuple[list[int], float]) -> float:
-        tokens, score = hypothesis
+    def rank(hypothesis: tuple[list[int], float, float]) -> float:
+        tokens, score, won = hypothesis
+        if n_beams > 1:
+            score += won
         if search.length_penalty is None:
             return score / max(len(tokens), 1e-9)
         return score / ((5 + len(tokens)) / 6) ** search.length_penalty
 
-    tokens, score = max(cut, key=rank)
+    tokens, score, _ = max(cut, key=rank)
     return tokens, score / (len(tokens) + 1)

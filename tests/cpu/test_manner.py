@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sottovoce.engine.engine import Engine
-from sottovoce.engine.sampler import advance, conclude
+from sottovoce.engine.sampler import Proposal, advance, conclude
 from sottovoce.engine.sequence import Sequence
 from sottovoce.engine.torch_runner import TorchRunner
 from sottovoce.flow import longform
@@ -57,7 +57,7 @@ def a_step(search: Search) -> tuple[Sequence, bool]:
     sequence.tokens, sequence.logprobs = [[7], [8]], [[-1.0], [-1.0]]
     tokens = np.array([[20, V.eot, 21], [22, 23, 24]])
     logprobs = np.log(np.array([[0.5, 0.3, 0.1], [0.4, 0.2, 0.1]], np.float32))
-    return sequence, advance(sequence, tokens, logprobs, V.eot).done
+    return sequence, advance(sequence, Proposal(tokens, logprobs), V.eot).done
 
 
 def test_an_end_outside_the_beam_counts_for_neither_but_inside_for_both() -> None:
@@ -75,7 +75,7 @@ def test_an_end_behind_another_end_counts_only_where_it_need_not_be_in_the_beam(
         sequence.tokens, sequence.logprobs = [[7], [8]], [[-1.0], [-1.0]]
         tokens = np.array([[V.eot, 20, 21], [V.eot, 23, 24]])  # order: end, word, end, word
         logprobs = np.log(np.array([[0.5, 0.4, 0.1], [0.3, 0.2, 0.1]], np.float32))
-        advance(sequence, tokens, logprobs, V.eot)
+        advance(sequence, Proposal(tokens, logprobs), V.eot)
         found[ends_in_beam] = set(sequence.finished)
         assert sequence.tokens == [[7, 20], [8, 23]]
     assert found == {False: {(7, V.eot), (8, V.eot)}, True: {(7, V.eot)}}
@@ -86,7 +86,7 @@ def test_a_score_is_divided_by_a_power_of_its_length(exponent: float, best: tupl
     search = Search(beam_size=2, length_exponent=exponent)
     sequence = Sequence(Window("a", Sound(), Decode((1,), 0, search)), rows=[0, 1])
     sequence.start()
-    sequence.finished = {(9, V.eot): (-1.0, (-1.0, 0.0)), (9, 9, 9, V.eot): (-2.0, (-1.0, -0.5, -0.5, 0.0))}
+    sequence.finished = {(9, V.eot): (-1.0, 0.0, (-1.0, 0.0)), (9, 9, 9, V.eot): (-2.0, 0.0, (-1.0, -0.5, -0.5, 0.0))}
     assert conclude(sequence, V.eot).tokens == best
 
 

@@ -48,6 +48,7 @@ SPEAKS = {
                 "cache",
                 "choices",
                 "cuda",
+                "device_boosts",
                 "eight_bits",
                 "fused",
                 "indirect",

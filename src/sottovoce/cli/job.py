@@ -16,6 +16,7 @@ from sottovoce.cli.recordings import Recording, find
 from sottovoce.cli.screen import Screen
 from sottovoce.config import Config
 from sottovoce.errors import OutputError
+from sottovoce.request_terms import keywords, replacements
 from sottovoce.text.layout import Layout
 
 
@@ -45,6 +46,10 @@ class Job:
         o["temperature"] = ladder(o["temperature"], o.pop("temperature_increment_on_fallback"))
         for name, plain in (("beam_size", 1), ("best_of", 1), ("patience", 1.0)):
             o[name] = plain if o[name] is None else o[name]
+        terms, pairs = o.pop("keywords_file"), o.pop("replacements_file")
+        o["keywords"] = [term for given in o["keywords"] for term in given]
+        o["keywords"] += keywords("--keywords-file", terms) if terms else ()
+        o["replacements"] = [*(replacements("--replacements", pairs) if pairs else ()), *o["replacements"]]
         stamps = o.pop("clip_timestamps")
         if o["clips"]:
             o["clips"] = tuple(sorted(o["clips"], key=lambda clip: clip[0]))

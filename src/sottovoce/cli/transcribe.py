@@ -13,6 +13,7 @@ from sottovoce.cli.job import Job, prepare
 from sottovoce.cli.layout import WHISPERS, Formats, follows_words, subtitle_rules, whispers_layout
 from sottovoce.cli.options import Bool, Cleaning, Clip, Language, Languages, Maybe, config_of, settings, start_log
 from sottovoce.cli.screen import Screen
+from sottovoce.cli.terms import File, Function, Replacement, Terms
 from sottovoce.types import APPEND_PUNCTUATIONS, PREPEND_PUNCTUATIONS, Strategy
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -65,6 +66,20 @@ def _maybe(name: str, kind: type[int] | type[float], default: float | None, help
 )
 @_yes_no("--carry-initial-prompt", False, "put the initial prompt before every window, as the parallel strategy does")
 @click.option("--hotwords", default=None, help="words to expect, given to every window as context")
+@click.option(
+    "--keywords", "keywords", type=Terms(), multiple=True,
+    help="terms that the decoder prefers, by comma, such as 'Sottovoce,Ada:2' with a weight; repeatable",
+)  # fmt: skip
+@click.option("--keywords-file", type=File(), default=None, help="a term on each line, maybe with :weight; # comments")
+@click.option(
+    "--replace", "replacements", type=Replacement(), multiple=True,
+    help="from=to: whole words of the text that become others; /from/=to for a regular expression; repeatable",
+)  # fmt: skip
+@click.option("--replacements", "replacements_file", type=File(), default=None, help="a file with from=to on each line")
+@click.option(
+    "--post-process", "on_segment", type=Function(), default=None,
+    help="module:function that is given each Segment and returns what it becomes; None drops it",
+)  # fmt: skip
 @click.option(
     "--condition-on-previous-text", type=Bool(), default=None, is_flag=False, flag_value="True",
     help="let each window know the text before it; left out: as the strategy does",

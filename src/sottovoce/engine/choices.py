@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from sottovoce.engine.rules import RuleBook
-from sottovoce.engine.sampler import Proposal
+from sottovoce.engine.sampler import Proposal, merged
 from sottovoce.engine.stream import Stream
 
 
@@ -69,6 +69,20 @@ def _feed_(rules: RuleBook, tokens: Tensor, rows: Tensor, state: RowState) -> No
     state.positions[rows] += (~over).long()
 
 
+def boosted_(
+    rules: RuleBook, logits: Tensor, lines: Tensor, rows: Tensor, k: int, feeds: RowState | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """As Best, of rows with keywords, and what each token gains by them, by which they are in order too: any device."""
+    some = logits[lines]
+    rules.mask_(some, rows)
+    logprobs, gains = torch.log_softmax(some, dim=-1), rules.gains_at(rows)
+    scores = logprobs + gains
+    _, tokens = scores.topk(k, dim=-1) if k > 1 else scores.max(dim=-1, keepdim=True)
+    if feeds is not None:
+        _feed_(rules, tokens[:, 0], rows, feeds)
+    return tokens, logprobs.gather(1, tokens), gains.gather(1, tokens)
+
+
 class DeviceChooser:
     """What rows may say next, for the host, which waits for it: beams."""
 
@@ -78,6 +92,12 @@ class DeviceChooser:
         self.rules, self.stream, self._best = rules, stream, best
 
     def choose(self, logits: Tensor, lines: Seq[int], rows: Seq[int], k: int) -> Proposal:
-        of_line, of_row = self.stream.put([list(lines), list(rows)])
-        tokens, logprobs = self.stream.post(*self._best(self.rules, logits, of_line, of_row, k, None))()  # sync
-        return Proposal(tokens, logprobs)
+        parts = []
+        for with_keywords in (False, True):
+            which = [i for i, row in enumerate(rows) if self.rules.boosts([row]) is with_keywords]
+            if which:
+                of_line, of_row = self.stream.put([[lines[i] for i in which], [rows[i] for i in which]])
+                best = boosted_ if with_keywords else self._best
+                found = best(self.rules, logits, of_line, of_row, k, None)
+                parts.append((which, Proposal(*self.stream.post(*found)())))  # sync
+        return parts[0][1] if len(parts) == 1 else merged(parts)

@@ -10,6 +10,7 @@ from collections.abc import Sequence as Seq
 
 import numpy as np
 
+from sottovoce.engine.boosts import Boosts
 from sottovoce.engine.standing import Standing
 from sottovoce.engine.vocabulary import Vocabulary
 from sottovoce.types import Decode
@@ -29,6 +30,7 @@ class HostRules(Standing):
         self._before_is_time = np.ones(n_rows, np.bool_)
         self._history = np.zeros((n_rows, n_text_ctx), np.int64)
         self._penalty, self._ngram = np.ones(n_rows, np.float32), np.zeros(n_rows, np.int64)
+        self._boosts = Boosts(n_rows)
 
     def reset_(self, rows: Seq[int], ask: Decode) -> None:
         """These rows begin a new sequence under the rules of `ask`."""
@@ -40,6 +42,7 @@ class HostRules(Standing):
         self._n_sampled[r], self._last_is_time[r], self._before_is_time[r] = 0, False, True
         self._last_time[r] = v.timestamp_begin - 1
         self._penalty[r], self._ngram[r] = ask.search.repetition_penalty, ask.search.no_repeat_ngram_size
+        self._boosts.reset_(r, ask)
         for token in ask.rules.begun:
             self.update_(np.full(len(r), token), np.asarray(r))
 
@@ -47,7 +50,22 @@ class HostRules(Standing):
         """Where the table of suppressed ids and the state of the rows lie, by the names of cpp/choose.cpp:Rules."""
         grammar = ("timestamps", "last_is_time", "before_is_time")
         names = ("table", "always", "first", "max_initial", "n_sampled", "last_time", *grammar)
-        return {name: getattr(self, f"_{name}").ctypes.data for name in names}
+        where = {name: getattr(self, f"_{name}").ctypes.data for name in names}
+        return where | {name: getattr(self._boosts, name).ctypes.data for name in ("trees", "nodes", "returns")}
+
+    def release(self, rows: Seq[int]) -> None:
+        super().release(rows)
+        self._boosts.release(rows)
+
+    def boosts(self, rows: Seq[int]) -> bool:
+        """Whether one of these rows has keywords."""
+        return self._boosts.on(rows)
+
+    def gains(self, rows: Seq[int]) -> np.ndarray | None:
+        """(R, V) float32: what each token gains by keywords; None where no row has any."""
+        if not self._boosts.on(rows):
+            return None
+        return np.stack([self._boosts.of(row, self.vocabulary.n_vocab) for row in rows])
 
     def apply_(self, logits: np.ndarray, rows: np.ndarray) -> None:
         """Set what may not follow to -inf. logits: (R, V) float32; rows: (R,) which row each line is."""
@@ -65,6 +83,7 @@ class HostRules(Standing):
         self._last_is_time[rows] = is_time
         self._last_time[rows] = np.where(is_time, tokens, self._last_time[rows])
         self._n_sampled[rows] = n + 1
+        self._boosts.update_(tokens.tolist(), rows.tolist())
 
     def copy_rows_(self, targets: Seq[int], sources: Seq[int]) -> None:
         """Row targets[i] continues the sequence of row sources[i]."""
@@ -73,6 +92,7 @@ class HostRules(Standing):
         to, of = list(targets), list(sources)
         for state in (self._n_sampled, self._last_is_time, self._before_is_time, self._last_time, self._history):
             state[to] = state[of]
+        self._boosts.copy_rows_(to, of)
 
     def _mask_(self, line: np.ndarray, row: int) -> None:
         """line: (V,) float32, the logits of a row."""

@@ -78,6 +78,10 @@ class KernelRunner(Runner):
         return np.random.default_rng(seed)
 
     def propose(
-        self, logits: np.ndarray, groups: Seq[tuple[Search, int]], generators: Seq[np.random.Generator | None]
+        self,
+        logits: np.ndarray,
+        groups: Seq[tuple[Search, int]],
+        generators: Seq[np.random.Generator | None],
+        gains: np.ndarray | None,
     ) -> Proposal:
-        return sampler.propose(logits, groups, generators)
+        return sampler.propose(logits, groups, generators, gains)

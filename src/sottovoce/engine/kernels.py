@@ -133,6 +133,7 @@ class Rules(Structure):
     _fields_ = [
         *_fields("n_vocab eot time_begin no_timestamps", c_int32),
         *_fields("table always first max_initial n_sampled last_time timestamps last_is_time before_is_time", c_void_p),
+        *_fields("trees nodes returns", c_void_p),
     ]
 
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sottovoce.engine.choices import Best, RowState
+from sottovoce.engine.choices import Best, RowState, boosted_
 from sottovoce.engine.cuda import CudaNetwork
 from sottovoce.engine.rules import RuleBook
-from sottovoce.engine.sampler import advance
+from sottovoce.engine.sampler import Proposal, advance
 from sottovoce.engine.sequence import Sequence
 from sottovoce.engine.stream import Read
 from sottovoce.types import Decode
@@ -73,9 +73,15 @@ class Late:
 
     def choose_(self, sequences: Seq[Sequence], logits: Tensor, lines: Seq[int]) -> None:
         """The next token of each, on the device. lines: of logits (R, V), which may be written over."""
-        of_line, rows = self.stream.put([list(lines), [s.rows[0] for s in sequences]])
-        tokens, logprobs = self._best(self.rules, logits, of_line, rows, 1, self.rows)
-        by_sequence = {s: i for i, s in enumerate(sequences)}
+        boosted = [i for i, s in enumerate(sequences) if self.rules.boosts(s.rows)]
+        plain = [i for i in range(len(sequences)) if i not in boosted] if boosted else list(range(len(sequences)))
+        found: list[tuple[Tensor, ...]] = []
+        for best, some in ((self._best, plain), (boosted_, boosted)):
+            if some:
+                of_line, rows = self.stream.put([[lines[i] for i in some], [sequences[i].rows[0] for i in some]])
+                found.append(best(self.rules, logits, of_line, rows, 1, self.rows)[:2])
+        tokens, logprobs = found[0] if len(found) == 1 else (torch.cat(part) for part in zip(*found, strict=True))
+        by_sequence = {sequences[i]: line for line, i in enumerate(plain + boosted)}
         self._pending.append(_Receipt(self.stream.post(tokens, logprobs), by_sequence, self._heard))
         self._heard = []
         for sequence in sequences:
@@ -93,7 +99,7 @@ class Late:
                 sequence.n_ahead -= 1
                 if not self.is_over(sequence):
                     some = slice(line, line + 1)  # (1, 1): its one row, the best token
-                    advance(sequence, tokens[some], logprobs[some], self.rules.vocabulary.eot)
+                    advance(sequence, Proposal(tokens[some], logprobs[some]), self.rules.vocabulary.eot)
 
     def is_over(self, sequence: Sequence) -> bool:
         """Whether the host has read its last token."""

@@ -298,8 +298,10 @@ class NativeChooser:
         v = self.rules.vocabulary
         rules = kernels.Rules(v.n_vocab, v.eot, v.timestamp_begin, v.no_timestamps, **self.rules.pointers())
         tokens, logprobs = np.empty((len(lines), k), np.int64), np.empty((len(lines), k), np.float32)
+        gains = np.empty((len(lines), k), np.float32)
         of_line, of_row = np.asarray(lines, np.int64), np.asarray(rows, np.int64)
-        which, where, best, values = (pointer(a) for a in (of_line, of_row, tokens, logprobs))
+        which, where = pointer(of_line), pointer(of_row)
+        found = (pointer(a) for a in (tokens, logprobs, gains))
         given = pointer(logits)
-        self.library.sv_choose(ctypes.byref(rules), len(lines), given, which, where, k, best, values, self.n_threads)
-        return Proposal(tokens, logprobs)
+        self.library.sv_choose(ctypes.byref(rules), len(lines), given, which, where, k, *found, self.n_threads)
+        return Proposal(tokens, logprobs, gains if self.rules.boosts(rows) else None)

@@ -14,6 +14,7 @@ from collections.abc import Sequence as Seq
 import torch
 from torch import Tensor
 
+from sottovoce.engine.device_boosts import DeviceBoosts
 from sottovoce.engine.standing import Standing
 from sottovoce.engine.stream import PlainStream, Stream
 from sottovoce.engine.vocabulary import Vocabulary
@@ -50,6 +51,7 @@ class RuleBook(Standing):
         self._ngram = self._rows(n_rows)
         self._ids = torch.arange(v.n_vocab, device=device)
         self._is_time = self._ids >= v.timestamp_begin
+        self._boosts = DeviceBoosts(n_rows, v.n_vocab, device, self._stream)
 
     def _rows(self, n_rows: int) -> Tensor:
         return torch.zeros(n_rows, dtype=torch.int64, device=self.device)
@@ -70,6 +72,7 @@ class RuleBook(Standing):
         )  # fmt: skip
         for state, value in fresh:
             state.index_fill_(0, where, value)
+        self._boosts.reset_(r, where, ask)
         for token in ask.rules.begun:
             self.update_(torch.full((len(r),), token, device=self.device), where)
 
@@ -85,6 +88,22 @@ class RuleBook(Standing):
     def history(self) -> Tensor:
         """(n_rows, T) int64 tokens that were sampled."""
         return self._history
+
+    def release(self, rows: Seq[int]) -> None:
+        super().release(rows)
+        self._boosts.release(rows)
+
+    def boosts(self, rows: Seq[int]) -> bool:
+        """Whether one of these rows has keywords; the host knows."""
+        return self._boosts.on(rows)
+
+    def gains(self, rows: Seq[int]) -> Tensor | None:
+        """(R, V) float32: what each token gains by keywords; None where no row has any."""
+        return self._boosts.of(self._stream.put(list(rows))) if self._boosts.on(rows) else None
+
+    def gains_at(self, rows: Tensor) -> Tensor:
+        """As gains, of rows (R,) int64 on the device."""
+        return self._boosts.of(rows)
 
     def apply_(self, logits: Tensor, rows: Tensor) -> None:
         """Set what may not follow to -inf. logits: (R, V) float32; rows: (R,) int64, which row each line is."""
@@ -116,6 +135,7 @@ class RuleBook(Standing):
         self._last_is_time[rows] = is_time
         self._last_time[rows] = torch.where(is_time, tokens, self._last_time[rows])
         self._n_sampled[rows] = n + 1
+        self._boosts.update_(tokens, rows)
 
     def copy_rows_(self, targets: Seq[int], sources: Seq[int]) -> None:
         """Row targets[i] continues the sequence of row sources[i]."""
@@ -124,6 +144,7 @@ class RuleBook(Standing):
         to, of = self._stream.put([list(targets), list(sources)])
         for state in (self._n_sampled, self._last_is_time, self._before_is_time, self._last_time, self._history):
             state[to] = state[of]
+        self._boosts.copy_rows_(to, of)
 
     def _banned_by_grammar(self, rows: Tensor, fresh: Tensor) -> Tensor:
         """(R, V) of what the grammar of timestamps forbids: pairs, never backwards, first of all and not too late."""

@@ -34,6 +34,7 @@ class Rules(Protocol):
     def apply_(self, logits: Array, rows: Array) -> None: ...
     def update_(self, tokens: Array, rows: Array) -> None: ...
     def copy_rows_(self, targets: Seq[int], sources: Seq[int]) -> None: ...
+    def gains(self, rows: Seq[int]) -> Array | None: ...
 
 
 class Chooser(Protocol):
@@ -94,7 +95,9 @@ class Runner(ABC):
         """What a sequence draws from."""
 
     @abstractmethod
-    def propose(self, logits: Array, groups: Seq[tuple[Search, int]], generators: Seq[Any]) -> Proposal:
+    def propose(
+        self, logits: Array, groups: Seq[tuple[Search, int]], generators: Seq[Any], gains: Array | None
+    ) -> Proposal:
         """As sampler.propose."""
 
     def begin(self) -> None:  # noqa: B027  # most have nothing to begin
@@ -157,7 +160,7 @@ class Runner(ABC):
             found = self._proposal([sequence], logits[self.put([i])])  # a copy; sync
             if int(found.tokens[0, 0]) != token:
                 return i
-            advance(sequence, found.tokens, found.logprobs, self.vocabulary.eot)
+            advance(sequence, found, self.vocabulary.eot)
             self.rules.update_(self.put([token]), row)
         return len(draft)
 
@@ -199,7 +202,7 @@ class Runner(ABC):
         longest = 0
         for sequence in sequences:
             lines = slice(line, line + len(sequence.rows))
-            step = advance(sequence, proposal.tokens[lines], proposal.logprobs[lines], self.vocabulary.eot)
+            step = advance(sequence, proposal.lines(lines), self.vocabulary.eot)
             sources = [sequence.rows[i] for i in step.sources]
             if sources != sequence.rows and not step.done:
                 moves += [(to, of) for to, of in zip(sequence.rows, sources, strict=True) if to != of]
@@ -236,7 +239,8 @@ class Runner(ABC):
             self.rules.apply_(some, self.put(rows))
             generators = [self._generators.get(s.rows[0]) for s in group]
             widths = [len(s.rows) for s in group]
-            parts.append((lines, self.propose(some, list(zip(searches, widths, strict=True)), generators)))
+            asked = list(zip(searches, widths, strict=True))
+            parts.append((lines, self.propose(some, asked, generators, self.rules.gains(rows))))
         return parts[0][1] if len(parts) == 1 else merged(parts)
 
     def _is_quick(self, sequence: Sequence) -> bool:

@@ -9,6 +9,8 @@ import numpy as np
 
 from sottovoce.types import Answer, Decode, Lane, Window
 
+Ended = tuple[float, float, tuple[float, ...]]  # a hypothesis: its score, what it won by keywords, its logprobs
+
 
 class Status(Enum):
     WAITING = "waiting"
@@ -22,7 +24,8 @@ class Sequence:
 
     slot: whose cross-attention keys and values it reads; -1 while waiting.
     rows: its lines in the batch, one per beam or candidate; empty unless it decodes.
-    tokens, logprobs: per row, without the prompt. sums: (n_rows,) float32 cumulative log-probability per row.
+    tokens, logprobs: per row, without the prompt. sums: (n_rows,) float32 cumulative log-probability per row; won:
+    what beams have won by keywords beside it.
     n_ahead: tokens that the device has chosen and the host does not know yet (late.py).
     retried: whether it ran out of memory all alone, and began again.
     finished: complete hypotheses of beam search with their scores, in the order in which they ended.
@@ -37,7 +40,8 @@ class Sequence:
     tokens: list[list[int]] = field(default_factory=list)
     logprobs: list[list[float]] = field(default_factory=list)
     sums: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
-    finished: dict[tuple[int, ...], tuple[float, tuple[float, ...]]] = field(default_factory=dict)
+    won: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32))
+    finished: dict[tuple[int, ...], Ended] = field(default_factory=dict)
     n_ahead: int = 0
     retried: bool = False
     no_speech_prob: float = float("nan")
@@ -80,7 +84,7 @@ class Sequence:
         n = len(self.rows)
         self.tokens = [[] for _ in range(n)]
         self.logprobs = [[] for _ in range(n)]
-        self.sums = np.zeros(n, np.float32)
+        self.sums, self.won = np.zeros(n, np.float32), np.zeros(n, np.float32)
         self.finished = {}
         self.n_ahead = 0
 

@@ -97,21 +97,35 @@ class TorchRunner(Runner):
         return torch.Generator(self.device).manual_seed(seed)
 
     def propose(
-        self, logits: Tensor, groups: Seq[tuple[Search, int]], generators: Seq[torch.Generator | None]
+        self,
+        logits: Tensor,
+        groups: Seq[tuple[Search, int]],
+        generators: Seq[torch.Generator | None],
+        gains: Tensor | None,
     ) -> Proposal:
-        return propose(logits, groups, generators)
+        return propose(logits, groups, generators, gains)
 
 
-def propose(logits: Tensor, groups: Seq[tuple[Search, int]], generators: Seq[torch.Generator | None]) -> Proposal:
+def propose(
+    logits: Tensor,
+    groups: Seq[tuple[Search, int]],
+    generators: Seq[torch.Generator | None],
+    gains: Tensor | None = None,
+) -> Proposal:
     """What each row may continue with. logits: (R, V) float32; groups: (search, n_rows) in the order of the rows.
 
     generators: one per group, None where nothing is drawn; a group's draw does not depend on its neighbours.
+    gains: (R, V) float32, what tokens gain by keywords.
     Twin: sampler.py:propose.
     """
     logprobs = torch.log_softmax(logits, dim=-1)
     widest = max((s.beam_size for s, _ in groups if is_beam(s)), default=0)
     n = widest + 1 if widest else 1
-    values, tokens = logprobs.topk(n, dim=-1) if widest else logprobs.max(dim=-1, keepdim=True)
+    scores = logprobs if gains is None else logprobs + gains
+    values, tokens = scores.topk(n, dim=-1) if widest else scores.max(dim=-1, keepdim=True)
+    if gains is not None:
+        logits = logits + gains
+        values = logprobs.gather(1, tokens)
     row = 0
     for (search, n_rows), generator in zip(groups, generators, strict=True):
         if search.temperature > 0:
@@ -122,4 +136,5 @@ def propose(logits: Tensor, groups: Seq[tuple[Search, int]], generators: Seq[tor
             tokens[lines, :1] = drawn
             values[lines, :1] = logprobs[lines].gather(1, drawn)
         row += n_rows
-    return Proposal(tokens.cpu().numpy(), values.cpu().numpy())  # sync
+    won = None if gains is None else gains.gather(1, tokens).cpu().numpy()
+    return Proposal(tokens.cpu().numpy(), values.cpu().numpy(), won)  # sync

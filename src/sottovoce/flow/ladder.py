@@ -14,7 +14,7 @@ from sottovoce.flow.protocol import Event, Got, Wait
 from sottovoce.options import Options
 from sottovoce.text.formats import compression_ratio
 from sottovoce.text.tokenizer import Tokenizer
-from sottovoce.types import Decode, Decoded, Sound, Window
+from sottovoce.types import Decode, Decoded, Keywords, Sound, Window
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,7 @@ def climb(
     *,
     salt: int,
     n_text_ctx: int,
+    keywords: Keywords | None = None,
 ) -> Generator[Window | Wait | Event, Got | None, Climbed]:
     """Decode a sound, given with its name, at each temperature until one passes. salt: the window's, of the seed."""
     tried: list[Decoded] = []
@@ -51,9 +52,12 @@ def climb(
         seed = hash((o.seed, salt, round(temperature * 1000))) & 0x7FFF_FFFF
         search = question.search(o, temperature, seed, n_text_ctx)
         rules = question.rules(o, tokenizer, prompt.begun)
-        answer = yield from asker.ask(Decode(prompt.tokens, prompt.i_sot, search, rules), *sound)
+        asked = Decode(prompt.tokens, prompt.i_sot, search, rules, keywords=keywords)
+        answer = yield from asker.ask(asked, *sound)
         assert isinstance(answer, Decoded)
         tried.append(replace(answer, tokens=prompt.begun + answer.tokens))
+        if is_repetitive(o, tokenizer, tried[-1]):
+            keywords = None  # it may be they that are said again and again
         if passes(tried[-1]):
             return Climbed(tuple(tried), True)
     return Climbed(tuple(tried), False)

@@ -13,6 +13,7 @@ import numpy as np
 
 from sottovoce.audio import mel, vad
 from sottovoce.flow import question
+from sottovoce.flow.keywords import keywords
 from sottovoce.flow.ladder import Prompt, climb, is_repetitive, is_silence, is_silent, is_unsure
 from sottovoce.flow.lines import closed, ends_in_silence, segment
 from sottovoce.flow.listen import Asker, Checkpoint, Excerpt, candidates, detect, listen
@@ -25,7 +26,7 @@ from sottovoce.flow.words import place_words
 from sottovoce.options import Options
 from sottovoce.text.formats import Transcript
 from sottovoce.text.tokenizer import Tokenizer
-from sottovoce.types import SAMPLE_RATE, Aligned, Decoded, Manner, Segment, Sound, Window
+from sottovoce.types import SAMPLE_RATE, Aligned, Decoded, Keywords, Manner, Segment, Sound, Window
 
 SPOKEN = vad.VadOptions(min_silence_duration_ms=200, speech_pad_ms=0)  # where a window may switch its language
 
@@ -58,6 +59,7 @@ class _Sequential:
         self.peak = mel.peak(samples, checkpoint.n_mels)
         self.n_context = checkpoint.n_text_ctx // 2 - 1
         self.tokenizer: Tokenizer
+        self.keywords: Keywords | None = None
         self.tokens: list[int] = []  # of everything known, the initial prompt first: the context of what follows
         self.n_initial = 0
         self.reset_at = 0  # tokens before this index are no context any more
@@ -71,6 +73,7 @@ class _Sequential:
         heard, self.tokenizer = yield from listen(self.asker, self.options, self.checkpoint, self._full_windows())
         yield heard
         if not listen_only:
+            self.keywords = keywords(self.tokenizer, self.options.keywords)
             self._read_initial_prompt()
             for start, end in self._clips():
                 seek = start
@@ -181,6 +184,7 @@ class _Sequential:
             passes,
             salt=seek,
             n_text_ctx=self.checkpoint.n_text_ctx,
+            keywords=self.keywords,
         )
         tried = climbed.tried
         if climbed.passed or o.manner is Manner.OPENAI:

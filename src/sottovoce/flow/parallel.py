@@ -16,6 +16,7 @@ import numpy as np
 from sottovoce.audio import mel, vad
 from sottovoce.flow import question
 from sottovoce.flow.cutting import named_sound
+from sottovoce.flow.keywords import keywords
 from sottovoce.flow.listen import Asker, Checkpoint, Excerpt, listen
 from sottovoce.flow.protocol import WAIT, Event, Flow, Got, Heard, Known, Wait
 from sottovoce.flow.reading import Reader, Reading, Steps, speaking
@@ -92,7 +93,8 @@ class _Parallel:
             tokenizer = speaking(self.checkpoint.n_vocab, heard.language, self.options)
         given = self.options.initial_prompt
         context = [] if given is None else question.ids(tokenizer, given)
-        reader = Reader(self.samples, self.peak, self.options, self.checkpoint, self.asker, tokenizer, context)
+        terms = keywords(tokenizer, self.options.keywords)
+        reader = Reader(self.samples, self.peak, self.options, self.checkpoint, self.asker, tokenizer, context, terms)
         while True:
             while len(self.in_flight) < self.n_in_flight and (stretch := self._next()) is not None:
                 self.asked.append(stretch)

@@ -29,7 +29,7 @@ from sottovoce.flow.words import place_words
 from sottovoce.options import Options
 from sottovoce.text.formats import Dropped
 from sottovoce.text.tokenizer import Tokenizer
-from sottovoce.types import SAMPLE_RATE, Aligned, Decode, Decoded, Segment, Sound, Task, Window
+from sottovoce.types import SAMPLE_RATE, Aligned, Decode, Decoded, Keywords, Segment, Sound, Task, Window
 
 TAIL_S = 0.4  # of speech after the last timestamp: less is how far Whisper's timestamps stray
 HOLE_S = 1.0  # of speech without words: as much is heard again in a window of its own
@@ -69,6 +69,7 @@ class Reader:
     asker: Asker
     tokenizer: Tokenizer
     context: Sequence[int]
+    keywords: Keywords | None = None
 
     def read(self, stretch: Stretch, depth: int = 0) -> Steps:
         """The segments of a stretch, and its speech without words. depth: 0, or that of a second reading."""
@@ -137,8 +138,9 @@ class Reader:
         longest = min(o.max_tokens or n_text_ctx // 2, most_tokens(speech_s) + SPARE_TOKENS)
         capped = replace(o, max_tokens=longest)
         climbed = yield from climb(
-            self.asker, capped, tokenizer, prompt, sound, passes, salt=seek, n_text_ctx=n_text_ctx
-        )
+            self.asker, capped, tokenizer, prompt, sound, passes, salt=seek, n_text_ctx=n_text_ctx,
+            keywords=self.keywords,
+        )  # fmt: skip
         if climbed.passed:
             best = climbed.tried[-1]
             if o.beam_size > 1 and best.no_speech_prob > DOUBTFUL and not is_silence(o, best):
@@ -182,7 +184,8 @@ class Reader:
             search = question.search(o, 0.0, o.seed, n_text_ctx)
             search = replace(search, max_tokens=min(search.max_tokens, n_left))
             rules = question.rules_to_go_on(o, tokenizer)
-            more = yield from self.asker.ask(Decode((*prompt, *begun), i_sot, search, rules), *sound)
+            asked = Decode((*prompt, *begun), i_sot, search, rules, keywords=self.keywords)
+            more = yield from self.asker.ask(asked, *sound)
             assert isinstance(more, Decoded)
             times = [t for t in (begun[-1], *more.tokens) if t >= tokenizer.timestamp_begin]
             left_s, text = _speech_s(left), tokenizer.decode(more.tokens)

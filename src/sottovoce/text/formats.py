@@ -72,8 +72,8 @@ class Transcript:
     def to_dict(self) -> dict[str, Any]:
         """The dictionary that openai-whisper's `transcribe` returns: text, segments, language.
 
-        Where speech was looked for, also coverage and dropped (start, end, reason); where languages may differ, also
-        languages (share by code), and the language of each segment.
+        Where speech was looked for, also coverage and dropped (start, end, reason), the latter wherever there is any;
+        where languages may differ, also languages (share by code), and the language of each segment.
         """
         d: dict[str, Any] = {"text": self.text, "segments": [_segment_dict(s) for s in self.segments]}
         d["language"] = self.language
@@ -81,6 +81,7 @@ class Transcript:
             d["languages"] = dict(self.languages)
         if self.coverage is not None:
             d["coverage"] = self.coverage
+        if self.coverage is not None or self.dropped:
             d["dropped"] = [{"start": x.start, "end": x.end, "reason": x.reason} for x in self.dropped]
         return d
 

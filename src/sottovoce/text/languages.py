@@ -251,3 +251,10 @@ _CODES: Mapping[str, str] = {
     **TO_LANGUAGE_CODE,
     **{code: code for code in LANGUAGES},
 }
+# Thai, Lao, Burmese, Khmer, kana, Chinese characters
+_WITHOUT_SPACES = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
+
+
+def is_unspaced(character: str) -> bool:
+    """Is it of a script that writes no spaces between words?"""
+    return _WITHOUT_SPACES.match(character) is not None

@@ -7,12 +7,21 @@ namespace sv {
 
 constexpr int MOST_CHOICES = 64;
 
+// Keywords, as types.py:Keywords.
+struct Tree {
+    const int64_t *starts, *tokens, *targets;
+    const float *gains, *shares, *gained;
+};
+
 struct Rules {
     int32_t n_vocab, eot, time_begin, no_timestamps;
     const uint8_t* table;                                  // (masks, V): 1 where an id is suppressed
     const int64_t *always, *first, *max_initial;           // by row; lines of the table, latest first timestamp
     const int64_t *n_sampled, *last_time;                  // by row
     const uint8_t *timestamps, *last_is_time, *before_is_time;
+    const Tree* const* trees;  // by row, or null; where the row stands in it; whether gains are given back there
+    const int64_t* nodes;
+    const uint8_t* returns;
 };
 
 // Ids [from, to) that the grammar of timestamps leaves, text and times apart.
@@ -85,7 +94,64 @@ static float sum_of_exp(const float* logits, int from, int to, float top) {
     return sum(total + exp_neg(rest));
 }
 
-static void choose(const Rules& r, int64_t row, float* logits, int k, int64_t* tokens, float* logprobs) {
+// What tokens gain on one row: the edges of its node, and those of the root that are not among them.
+struct Gains {
+    const Tree* tree;
+    int64_t node;
+    const float* of_edge;
+    float none;  // what a token gains that no term goes on with
+
+    Gains(const Rules& r, int64_t row) : tree(r.trees[row]), node(r.nodes[row]), of_edge(nullptr), none(0) {
+        if (!tree) return;
+        of_edge = r.returns[row] ? tree->shares : tree->gains;
+        if (r.returns[row]) none = -tree->gained[node];
+    }
+
+    bool find(int64_t at, int64_t token, float* gain) const {
+        int64_t from = tree->starts[at], to = tree->starts[at + 1];
+        while (from < to) {
+            int64_t middle = (from + to) / 2;
+            if (tree->tokens[middle] < token)
+                from = middle + 1;
+            else
+                to = middle;
+        }
+        bool found = from < tree->starts[at + 1] && tree->tokens[from] == token;
+        if (found) *gain = of_edge[from] + none;
+        return found;
+    }
+
+    float of(int64_t token) const {
+        float gain = none;
+        if (!tree) return 0;
+        if (!find(node, token, &gain) && node) find(0, token, &gain);
+        return gain;
+    }
+};
+
+// Of tokens with their gains, the best. plain: the best without; only a token that gains may be better than those.
+static Choices boosted(const Gains& gains, const float* logits, const Open& open, bool no_text, const Choices& plain) {
+    Choices best;
+    best.k = plain.k;
+    auto take = [&](int32_t token, float value) {
+        if (value > best.least()) best.offer(value, token);
+    };
+    for (int i = 0; i < plain.n; i++) take(plain.tokens[i], plain.values[i] + gains.of(plain.tokens[i]));
+    const int64_t at[] = {gains.node, 0};
+    const int n_lists = no_text ? 0 : gains.node ? 2 : 1;
+    for (int i = 0; i < n_lists; i++)
+        for (int64_t e = gains.tree->starts[at[i]]; e < gains.tree->starts[at[i] + 1]; e++) {
+            int64_t token = gains.tree->tokens[e];
+            float gain = gains.of_edge[e] + gains.none, ignored;
+            if (token < open.text_from || token >= open.text_to || !(logits[token] + gain > best.least())) continue;
+            bool known = i && gains.find(gains.node, token, &ignored);
+            for (int j = 0; j < plain.n && !known; j++) known = plain.tokens[j] == token;
+            if (!known) best.offer(logits[token] + gain, (int32_t)token);
+        }
+    return best;
+}
+
+static void choose(const Rules& r, int64_t row, float* logits, int k, int64_t* tokens, float* logprobs, float* won) {
     const uint8_t* mask = r.table + (r.n_sampled[row] == 0 ? r.first[row] : r.always[row]) * r.n_vocab;
     Open open = open_ids(r, row);
     Choices text, time;
@@ -104,9 +170,12 @@ static void choose(const Rules& r, int64_t row, float* logits, int k, int64_t* t
     for (int i = 0; i < text.n && !must; i++) best.offer(text.values[i], text.tokens[i]);
     for (int i = 0; i < time.n; i++)
         if (time.values[i] > best.least()) best.offer(time.values[i], time.tokens[i]);
+    Gains gains(r, row);
+    if (gains.tree) best = boosted(gains, logits, open, must, best);
     for (int i = 0; i < k; i++) {  // fewer than k may be allowed: the rest is impossible
         tokens[i] = i < best.n ? best.tokens[i] : r.eot;
-        logprobs[i] = i < best.n ? best.values[i] - norm : -__builtin_inff();
+        logprobs[i] = i < best.n ? logits[tokens[i]] - norm : -__builtin_inff();
+        won[i] = i < best.n && gains.tree ? gains.of(tokens[i]) : 0;
     }
 }
 
@@ -115,11 +184,12 @@ static void choose(const Rules& r, int64_t row, float* logits, int k, int64_t* t
 extern "C" {
 
 // logits: (n_lines, V), which is written over. lines, rows: (n_lines) which line of logits, which row's rules.
-// tokens, logprobs: (n_lines, k), the best first.
+// tokens, logprobs, gains: (n_lines, k), the best first; a log-probability is without the gain.
 void sv_choose(const sv::Rules* r, int32_t n_lines, float* logits, const int64_t* lines, const int64_t* rows, int32_t k,
-               int64_t* tokens, float* logprobs, int32_t n_threads) {
+               int64_t* tokens, float* logprobs, float* gains, int32_t n_threads) {
 #pragma omp parallel for num_threads(n_threads) schedule(static, 1)
     for (int i = 0; i < n_lines; i++)
-        sv::choose(*r, rows[i], logits + lines[i] * r->n_vocab, k, tokens + (long)i * k, logprobs + (long)i * k);
+        sv::choose(*r, rows[i], logits + lines[i] * r->n_vocab, k, tokens + (long)i * k, logprobs + (long)i * k,
+                   gains + (long)i * k);
 }
 }
