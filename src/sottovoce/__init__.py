@@ -17,8 +17,9 @@ if TYPE_CHECKING:
         SottovoceError,
     )
     from sottovoce.options import Options
+    from sottovoce.speakers import Diarizer, diarize
     from sottovoce.text.formats import Transcript
-    from sottovoce.types import Segment, Task, Word
+    from sottovoce.types import Segment, Task, Turn, Word
     from sottovoce.waking import open_pool
 
 __version__ = "0.1.0"
@@ -28,6 +29,7 @@ _HOME = {
     "BusyError": "sottovoce.errors",
     "Config": "sottovoce.config",
     "ConfigError": "sottovoce.errors",
+    "Diarizer": "sottovoce.speakers",
     "DownloadError": "sottovoce.errors",
     "EngineError": "sottovoce.errors",
     "ModelError": "sottovoce.errors",
@@ -38,8 +40,10 @@ _HOME = {
     "SottovoceError": "sottovoce.errors",
     "Task": "sottovoce.types",
     "Transcript": "sottovoce.text.formats",
+    "Turn": "sottovoce.types",
     "Whisper": "sottovoce.api",
     "Word": "sottovoce.types",
+    "diarize": "sottovoce.speakers",
     "open_pool": "sottovoce.waking",
 }
 
@@ -48,6 +52,7 @@ __all__ = [
     "BusyError",
     "Config",
     "ConfigError",
+    "Diarizer",
     "DownloadError",
     "EngineError",
     "ModelError",
@@ -58,8 +63,10 @@ __all__ = [
     "SottovoceError",
     "Task",
     "Transcript",
+    "Turn",
     "Whisper",
     "Word",
+    "diarize",
     "open_pool",
 ]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from typing import Any
@@ -17,18 +17,22 @@ from sottovoce.types import Manner, Strategy, Task
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is read of a source, and how it is transcribed. end_s: nothing after it is read."""
+    """What is read of a source, and how it is transcribed. end_s: nothing after it is read.
+
+    channels: each by itself, one speaker each; the names of the speakers, or True.
+    """
 
     options: Options = field(default_factory=Options)
     stream: int = 0
     channel: int | None = None
     end_s: float | None = None
+    channels: bool | tuple[str, ...] = False
 
     @classmethod
     def of(cls, given: dict[str, Any]) -> Request:
         """From keywords, in any usual spelling. Raises OptionError for one that is unknown, or has a wrong value."""
         values = dict(given)
-        reading = {name: values.pop(name) for name in ("stream", "channel", "end_s") if name in values}
+        reading = {name: values.pop(name) for name in ("stream", "channel", "end_s", "channels") if name in values}
         known = {f.name for f in fields(Options)}
         for name in values:
             if name not in known:
@@ -38,7 +42,13 @@ class Request:
         for name, as_value in _READERS.items():
             if name in values:
                 values[name] = as_value(name, values[name])
-        return cls(Options(**values), **reading)
+        if "channels" in reading:
+            reading["channels"] = _channels("channels", reading["channels"])
+        request = cls(Options(**values), **reading)
+        if request.channels and (request.channel is not None or request.options.diarize):
+            other = "diarize" if request.options.diarize else "channel"
+            raise OptionError(f"channels: it was given with {other}, one of them was expected; leave one out")
+        return request
 
 
 def _ladder(name: str, given: Any) -> tuple[float, ...]:
@@ -93,6 +103,25 @@ def _ids(name: str, given: Any) -> tuple[int, ...]:
         raise OptionError(f"{name}: {given!r} was given, token ids were expected; pass for example [-1]") from e
 
 
+def _channels(name: str, given: Any) -> bool | tuple[str, ...]:
+    if isinstance(given, bool) or given is None:
+        return bool(given)
+    names = () if isinstance(given, str) else tuple(given)
+    if len(names) < 2 or len(set(names)) < len(names) or not all(isinstance(n, str) and n.strip() for n in names):
+        expected = "True, or a name for each channel, none of them twice, was expected"
+        raise OptionError(f"channels: {given!r} was given, {expected}; pass for example ['Anna', 'Bert']")
+    return names
+
+
+def _known(name: str, given: Any) -> tuple[tuple[str, Any], ...]:
+    try:
+        pairs = given.items() if isinstance(given, Mapping) else given or ()
+        return tuple((speaker, source) for speaker, source in pairs)
+    except (TypeError, ValueError) as e:
+        expected = "recordings by name were expected"
+        raise OptionError(f"{name}: {given!r} was given, {expected}; pass for example {{'Anna': 'anna.wav'}}") from e
+
+
 def _clips(name: str, given: Any) -> tuple[tuple[float, float | None], ...]:
     """Pairs as they are; a flat list or text of seconds (start, end, start, ...) as openai-whisper writes them."""
     try:
@@ -118,4 +147,5 @@ _READERS: dict[str, Callable[[str, Any], Any]] = {
     "prefix": _text,
     "suppress_tokens": _ids,
     "clips": _clips,
+    "known_speakers": _known,
 }

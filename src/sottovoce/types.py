@@ -214,12 +214,16 @@ Answer = Decoded | Detected | Aligned | Encoded
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """word: with its leading space where the language writes one. start, end: seconds. probability: 0 to 1."""
+    """word: with its leading space where the language writes one. start, end: seconds. probability: 0 to 1.
+
+    speaker: None unless speakers were told apart.
+    """
 
     word: str
     start: float
     end: float
     probability: float
+    speaker: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +231,7 @@ class Segment:
     """A line of the transcript. start, end: seconds. seek: mel frame (10 ms) at which its window began.
 
     tokens: ids, timestamps included. words: None unless word_timestamps was asked for,
-    or the segment was emptied because it has no length or no text.
+    or the segment was emptied because it has no length or no text. speaker: None unless speakers were told apart.
     """
 
     id: int
@@ -241,3 +245,13 @@ class Segment:
     compression_ratio: float
     no_speech_prob: float
     words: tuple[Word, ...] | None = None
+    speaker: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Somebody speaks. start, end: seconds. speaker: SPEAKER_00 who spoke first, or a name that was given."""
+
+    start: float
+    end: float
+    speaker: str

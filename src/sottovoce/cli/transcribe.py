@@ -7,13 +7,14 @@ from typing import Any, TypeVar
 
 import click
 
+from sottovoce.cli.diarize import speaker_flags
 from sottovoce.cli.exits import worst
 from sottovoce.cli.job import Job, prepare
 from sottovoce.cli.options import Bool, Clip, Language, Maybe, config_of, settings, start_log
 from sottovoce.cli.screen import Screen
 from sottovoce.types import APPEND_PUNCTUATIONS, PREPEND_PUNCTUATIONS, Strategy
 
-FORMATS = ("txt", "vtt", "srt", "tsv", "json", "all", "none")
+FORMATS = ("txt", "vtt", "srt", "tsv", "json", "diarized_json", "all", "none")
 F = TypeVar("F", bound=Callable[..., Any])
 WORD_OPTIONS = ("highlight_words", "max_line_count", "max_line_width", "max_words_per_line")
 
@@ -37,7 +38,7 @@ def _maybe(name: str, kind: type[int] | type[float], default: float | None, help
 @click.option("--output-dir", "-o", default=".", show_default=True, type=click.Path(), help="folder for the files")
 @click.option(
     "--output-format", "-f", type=click.Choice(FORMATS), default="all", show_default=True,
-    help="files to write for each recording; none: text on stdout only",
+    help="files to write for each recording; all: whisper's five; none: text on stdout only",
 )  # fmt: skip
 @_yes_no("--verbose", True, "print the text on stdout; with times, where stdout is a terminal")
 @click.option("--times", is_flag=True, help="with times, also where stdout is no terminal")
@@ -97,6 +98,11 @@ def _maybe(name: str, kind: type[int] | type[float], default: float | None, help
     "--hallucination-silence-threshold", float, None,
     "skip silences longer than this, in seconds, around what seems made up  (needs --word-timestamps)",
 )  # fmt: skip
+# --- who speaks
+@click.option("--diarize", is_flag=True, help="tell who speaks, by voice: every word and segment has a speaker")
+@speaker_flags
+@click.option("--channels", is_flag=True, help="transcribe every channel by itself, as one speaker; for calls")
+@click.option("--channel-names", default=None, help="of the speakers, by comma; left,right if left out")
 @settings("log_level")
 def transcribe(files: tuple[str, ...], **given: Any) -> int:
     """Write down what is said in recordings.
@@ -138,6 +144,8 @@ def _check(given: dict[str, Any]) -> None:
                 raise click.UsageError(f"--{name.replace('_', '-')} was given, it needs --word-timestamps True as well")
     if given["clips"] and given["clip_timestamps"] != "0":
         raise click.UsageError("--clip and --clip-timestamps were both given, one was expected; leave one out")
+    if given["output_format"] == "diarized_json" and not (given["diarize"] or given["channels"]):
+        raise click.UsageError("--output-format diarized_json was given, it needs --diarize or --channels as well")
     if given["output_format"] == "none" and not given["verbose"]:
         raise click.UsageError("--output-format none and --verbose False leave nothing to be done; leave one out")
     increment = given["temperature_increment_on_fallback"]

@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from sottovoce.errors import OptionError, OutputError
+from sottovoce.text.diarized import diarized
+from sottovoce.text.turns import labelled
 from sottovoce.types import Segment, Task, Word
 
 LONG_PAUSE_S = 3.0  # from the start of one word to the start of the next; openai/whisper utils.py:iterate_subtitles
@@ -116,9 +118,10 @@ class Transcript:
 
     def render(self, format: str, layout: Layout = PLAIN) -> str:
         """The transcript as txt, vtt, srt, tsv or json. Raises OptionError for another format."""
-        if format not in FORMATS:
-            raise OptionError(f"format: {format!r} was given, one of {', '.join(FORMATS)} was expected; try srt")
-        return FORMATS[format](self, layout)
+        if format not in FORMATS and format not in OTHERS:
+            known = ", ".join((*FORMATS, *OTHERS))
+            raise OptionError(f"format: {format!r} was given, one of {known} was expected; try srt")
+        return (FORMATS.get(format) or OTHERS[format])(self, layout)
 
     def write(self, path: str | os.PathLike[str], format: str | None = None, layout: Layout = PLAIN) -> None:
         """Write the transcript to a file, whole or not at all. format None: what the file's suffix says.
@@ -128,7 +131,7 @@ class Transcript:
         """
         path = Path(path)
         format = format or path.suffix.removeprefix(".").lower()
-        if format not in FORMATS:
+        if format not in FORMATS and format not in OTHERS:
             raise OptionError(
                 f"{path}: {path.suffix or 'no suffix'} was given, .{', .'.join(FORMATS)} was expected; or pass format"
             )
@@ -161,8 +164,8 @@ def format_timestamp(seconds: float, always_include_hours: bool = False, decimal
 
 
 def txt(transcript: Transcript, layout: Layout = PLAIN) -> str:
-    """One segment per line."""
-    return "".join(f"{s.text.strip()}\n" for s in transcript.segments)
+    """One segment per line, with its speaker before it where there is one."""
+    return "".join(f"{labelled(s.text.strip(), s.speaker)}\n" for s in transcript.segments)
 
 
 def vtt(transcript: Transcript, layout: Layout = PLAIN) -> str:
@@ -191,6 +194,11 @@ def json(transcript: Transcript, layout: Layout = PLAIN) -> str:
     return dumps(transcript.to_dict())
 
 
+def diarized_json(transcript: Transcript, layout: Layout = PLAIN) -> str:
+    """What OpenAI's transcriptions answer to response_format=diarized_json, in one line."""
+    return dumps(diarized(transcript.text, transcript.segments, transcript.duration), ensure_ascii=False)
+
+
 # In the order in which `--output_format all` writes them
 FORMATS: Mapping[str, Callable[[Transcript, Layout], str]] = {
     "txt": txt,
@@ -199,6 +207,7 @@ FORMATS: Mapping[str, Callable[[Transcript, Layout], str]] = {
     "tsv": tsv,
     "json": json,
 }
+OTHERS: Mapping[str, Callable[[Transcript, Layout], str]] = {"diarized_json": diarized_json}  # only by their names
 
 
 def _vtt_time(seconds: float) -> str:
@@ -306,8 +315,15 @@ def _segment_dict(s: Segment) -> dict[str, Any]:
         "no_speech_prob": s.no_speech_prob,
     }
     if s.words is not None:
-        d["words"] = [{"word": w.word, "start": w.start, "end": w.end, "probability": w.probability} for w in s.words]
+        d["words"] = [_word_dict(w) for w in s.words]
+    if s.speaker is not None:
+        d["speaker"] = s.speaker
     return d
+
+
+def _word_dict(w: Word) -> dict[str, Any]:
+    d: dict[str, Any] = {"word": w.word, "start": w.start, "end": w.end, "probability": w.probability}
+    return d if w.speaker is None else d | {"speaker": w.speaker}
 
 
 def _segment(given: Mapping[str, Any]) -> Segment:
@@ -323,13 +339,20 @@ def _segment(given: Mapping[str, Any]) -> Segment:
         compression_ratio=float(given["compression_ratio"]),
         no_speech_prob=float(given["no_speech_prob"]),
         words=_words(given.get("words")),
+        speaker=_name(given),
     )
 
 
 def _words(given: Sequence[Mapping[str, Any]] | None) -> tuple[Word, ...] | None:
     if given is None:
         return None
-    return tuple(Word(str(w["word"]), float(w["start"]), float(w["end"]), float(w["probability"])) for w in given)
+    return tuple(
+        Word(str(w["word"]), float(w["start"]), float(w["end"]), float(w["probability"]), _name(w)) for w in given
+    )
+
+
+def _name(given: Mapping[str, Any]) -> str | None:
+    return None if given.get("speaker") is None else str(given["speaker"])
 
 
 _REMEDIES = {
