@@ -244,7 +244,8 @@ class Whisper:
         options = request.options
         if request.channels:
             sounds = apart.load(source, stream=request.stream, end_s=request.end_s, on_progress=on_progress)
-            flows = [self.flow(sound, options) for sound in sounds.sounds]
+            timed = replace(options, word_timestamps=True)  # or what comes first is not told from what comes next
+            flows = [self.flow(sound, timed) for sound in sounds.sounds]
             duration_s = len(sounds.sounds[0]) / SAMPLE_RATE
             names = ("SPEAKER_00",) if sounds.are_same else channel_names(request.channels, len(flows))
             return duration_s, side_by_side(list(zip(names, flows, strict=True)))
