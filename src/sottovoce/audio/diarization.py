@@ -23,7 +23,8 @@ from sottovoce.audio.voices import FAINT, WIDTH, Voices
 from sottovoce.types import SAMPLE_RATE
 
 STEP = 296 * FRAME  # samples from window to window (5.0 s), whole frames: every moment is heard twice
-# Tuned on conversations of telephone prompts, synthetic voices and readers (bench/diarization.py --tune), 2026-11
+# Tuned on 36 conversations of telephone prompts, synthetic voices and readers, none of them in bench/diarization.py's
+# HELD_OUT (docs/log.md), 2026-11
 LIKENESS = 0.75  # of voices, below which they are two speakers'; down to 0.66 the same for people, worse for machines
 SAME = 0.86  # of speakers' mean voices, above which they are one; 0.82 to 0.90
 CLEAR_S = 1.2  # of a voice alone that is enough to make speakers from
@@ -36,9 +37,10 @@ FAINT_S = FAINT / SAMPLE_RATE
 LEAST_S = 4.0  # that make a speaker of a long recording
 LEAST_SHARE = 0.05  # of all that is said that makes a speaker of a short one
 LEAST_OF_ALL_S = 0.8
+LEAST_OF_LONG = 0.005  # of all that is said: in an hour many a laugh adds up
 PAUSE_FRAMES = 18  # without the speaker that end a stretch (0.3 s)
 N_SOUNDS = 24  # of voices that are heard together
-N_AT_ONCE = 1500  # voices that are compared with each other: 9 MB; of longer recordings the clearest of each part
+N_AT_ONCE = 1500  # voices that are compared with each other: 9 MB; of longer recordings every so-and-so-many
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,20 +205,14 @@ def _speakers(heard: Heard, t: Tuning, number: Number) -> np.ndarray:
     if len(clear) < max(2, number.least):
         clear = np.argsort(-seconds, kind="stable")[: max(2, number.least, len(clear))]
     if len(clear) > N_AT_ONCE:
-        clear = _clearest(clear, seconds, N_AT_ONCE)
+        clear = clear[np.linspace(0, len(clear) - 1, N_AT_ONCE).astype(int)]
+    share = seconds[clear].sum() / max(1e-9, seconds[seconds >= t.clear_s].sum())
     apart = (i_windows[clear][:, None] == i_windows[clear]) & (i_locals[clear][:, None] != i_locals[clear])
     # windows overlap, so that sound is heard more than once
-    weights = np.maximum(seconds[clear], 1e-3) * min(1.0, heard.step / activity.WINDOW)
-    least_s = min(t.least_s, max(t.least_share * float(weights.sum()), LEAST_OF_ALL_S))
+    weights = np.maximum(seconds[clear], 1e-3) * min(1.0, heard.step / activity.WINDOW) / max(share, 1e-3)
+    all_s = float(weights.sum())
+    least_s = max(min(t.least_s, max(t.least_share * all_s, LEAST_OF_ALL_S)), LEAST_OF_LONG * all_s)
     return clusters.speakers(heard.voices[clear], weights, apart, t.likeness, least_s, number)
-
-
-def _clearest(clear: np.ndarray, seconds: np.ndarray, n: int) -> np.ndarray:
-    """n of them, of every part of the recording as many."""
-    parts = np.array_split(clear, n // 10)
-    kept = [part[np.argsort(-seconds[part], kind="stable")[:10]] for part in parts]
-    clearest: np.ndarray = np.sort(np.concatenate(kept))
-    return clearest
 
 
 def assign(likeness: np.ndarray, i_windows: np.ndarray) -> np.ndarray:
