@@ -17,9 +17,10 @@ if TYPE_CHECKING:
         SottovoceError,
     )
     from sottovoce.options import Options
+    from sottovoce.speakers import Diarizer, diarize
     from sottovoce.text.formats import Transcript
     from sottovoce.text.layout import Layout
-    from sottovoce.types import Segment, Task, Word
+    from sottovoce.types import Segment, Task, Turn, Word
     from sottovoce.waking import open_pool
 
 __version__ = "0.1.0"
@@ -29,6 +30,7 @@ _HOME = {
     "BusyError": "sottovoce.errors",
     "Config": "sottovoce.config",
     "ConfigError": "sottovoce.errors",
+    "Diarizer": "sottovoce.speakers",
     "DownloadError": "sottovoce.errors",
     "EngineError": "sottovoce.errors",
     "Layout": "sottovoce.text.layout",
@@ -40,8 +42,10 @@ _HOME = {
     "SottovoceError": "sottovoce.errors",
     "Task": "sottovoce.types",
     "Transcript": "sottovoce.text.formats",
+    "Turn": "sottovoce.types",
     "Whisper": "sottovoce.api",
     "Word": "sottovoce.types",
+    "diarize": "sottovoce.speakers",
     "open_pool": "sottovoce.waking",
 }
 
@@ -50,6 +54,7 @@ __all__ = [
     "BusyError",
     "Config",
     "ConfigError",
+    "Diarizer",
     "DownloadError",
     "EngineError",
     "Layout",
@@ -61,8 +66,10 @@ __all__ = [
     "SottovoceError",
     "Task",
     "Transcript",
+    "Turn",
     "Whisper",
     "Word",
+    "diarize",
     "open_pool",
 ]
 

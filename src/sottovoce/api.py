@@ -8,12 +8,13 @@ import os
 import weakref
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
+from dataclasses import replace
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 import numpy as np
 
-from sottovoce.audio import cleanup, decode
+from sottovoce.audio import apart, cleanup, decode
 from sottovoce.audio.source import Source, is_at_hand
 from sottovoce.config import Config
 from sottovoce.engine.device import Choice
@@ -24,6 +25,7 @@ from sottovoce.flow.mending import Hook, mended
 from sottovoce.flow.protocol import Event, Flow, Heard, Known, Opened
 from sottovoce.options import Options
 from sottovoce.request import Request
+from sottovoce.speakers import Diarizer, channel_names, labelled, side_by_side
 from sottovoce.text.formats import Transcript
 from sottovoce.text.replacing import rule
 from sottovoce.text.tokenizer import Tokenizer
@@ -39,6 +41,17 @@ K = TypeVar("K")
 N_AHEAD = 2  # recordings of a list that are open beyond those that fill the rows, so that no row waits for one; readers
 N_WAITING = 4  # windows of a recording beyond those that fill the rows, so that no row waits for one
 OnProgress = Callable[[float, float], None]
+
+
+class Left:
+    """Has who asked for a recording left? Called as progress of reading it, it ends that."""
+
+    def __init__(self) -> None:
+        self.is_true = False
+
+    def __call__(self, done_s: float, all_s: float | None) -> None:
+        if self.is_true:
+            raise AudioError("nobody waits for this recording any more")
 
 
 class Whisper:
@@ -148,7 +161,8 @@ class Whisper:
 
         source: a path, an http(s) URL, bytes, a binary file, or (N,) float32 samples at 16 kHz.
         options: the fields of `Options`; `stream`, `channel` choose what is read of a file, `clean` (any of highpass,
-            denoise, loudness) what is done to the sound before it is heard.
+            denoise, loudness) what is done to the sound before it is heard. channels: True, or a name for each: every
+            channel is transcribed by itself, and is one speaker.
         on_progress(position_s, duration_s) is called as windows end (one recording only).
         on_segment(segment) is called with each segment before it is told, and gives back what it becomes, or None to
         drop it, which `Transcript.dropped` tells; maybe in another thread.
@@ -157,10 +171,8 @@ class Whisper:
         if isinstance(source, list | tuple):
             return self._transcribe_list(source, options)
         on_progress: OnProgress | None = options.pop("on_progress", None)
-        request = Request.of(options)
-        samples = self.load(source, request)
-        duration_s = len(samples) / SAMPLE_RATE
-        run = self.events(self.flow(samples, request.options, request.on_segment))
+        duration_s, flow = self.opened(source, Request.of(options))
+        run = self.events(flow)
         while True:
             try:
                 event = next(run)
@@ -171,9 +183,11 @@ class Whisper:
                 on_progress(event.position_s, duration_s)
 
     def iter_segments(self, source: Source, **options: Any) -> Generator[Segment, None, Transcript]:
-        """Yield the segments of a recording as they are known; the generator's return value is the transcript."""
-        request = Request.of(options)
-        run = self.events(self.flow(self.load(source, request), request.options, request.on_segment))
+        """Yield the segments of a recording as they are known; the generator's return value is the transcript.
+
+        With diarize, speakers are told apart before the first of them; with channels, all come when all are known.
+        """
+        run = self.events(self.opened(source, Request.of(options))[1])
         while True:
             try:
                 event = next(run)
@@ -188,9 +202,12 @@ class Whisper:
 
         Cancelling frees its slots.
         """
-        request = Request.of(options)
-        samples = await asyncio.to_thread(self.load, source, request)
-        flow = self.flow(samples, request.options, request.on_segment)
+        request, left = Request.of(options), Left()
+        try:
+            _, flow = await asyncio.to_thread(self.opened, source, request, left)
+        except asyncio.CancelledError:
+            left.is_true = True  # who is reading stops
+            raise
         events: AsyncGenerator[Event | Transcript, None] = adrive(flow, self._submit)
         try:
             async for event in events:
@@ -226,9 +243,36 @@ class Whisper:
         samples = decode.load(source, stream=r.stream, channel=r.channel, end_s=r.end_s, on_progress=on_progress)
         return cleanup.cleaned(samples, r.clean)
 
+    def opened(
+        self, source: Source, request: Request, on_progress: decode.Progress | None = None
+    ) -> tuple[float, Flow]:
+        """(seconds, the flow) of a source as the request wants it, with its speakers if they are to be told apart."""
+        options = request.options
+        if request.channels:
+            sounds = apart.load(source, stream=request.stream, end_s=request.end_s, on_progress=on_progress)
+            timed = replace(options, word_timestamps=True)  # or what comes first is not told from what comes next
+            flows = [self._unmended(cleanup.cleaned(sound, request.clean), timed) for sound in sounds.sounds]
+            duration_s = len(sounds.sounds[0]) / SAMPLE_RATE
+            names = ("SPEAKER_00",) if sounds.are_same else channel_names(request.channels, len(flows))
+            flow = side_by_side(list(zip(names, flows, strict=True)))
+            return duration_s, self._mended(flow, options, request.on_segment)
+        samples = self.load(source, request, on_progress)
+        if not options.diarize:
+            return len(samples) / SAMPLE_RATE, self.flow(samples, options, request.on_segment)
+        turns = self.diarizer.of(samples, options, on_progress)
+        flow = labelled(self._unmended(samples, replace(options, word_timestamps=True)), turns, self.tokenizer)
+        return len(samples) / SAMPLE_RATE, self._mended(flow, options, request.on_segment)
+
+    @cached_property
+    def diarizer(self) -> Diarizer:
+        """What tells speakers apart, loaded when it is first asked for. Raises ModelError."""
+        return Diarizer(self.config)
+
     def flow(self, samples: np.ndarray, options: Options, on_segment: Hook | None = None) -> Flow:
         """The flow that transcribes (N,) float32 samples at 16 kHz; `events` drives it. on_segment: as `transcribe`."""
-        flow = self._unmended(samples, options)
+        return self._mended(self._unmended(samples, options), options, on_segment)
+
+    def _mended(self, flow: Flow, options: Options, on_segment: Hook | None) -> Flow:
         if not options.replacements and on_segment is None:
             return flow
         return mended(flow, [rule(*pair) for pair in options.replacements], on_segment)
@@ -268,32 +312,30 @@ class Whisper:
         return self._permit.submit(window, lane)
 
     def _each(self, sources: Iterable[tuple[K, Source]], request: Request) -> Iterator[tuple[K, Event | Done]]:
-        left = False
-
-        def go_on(done_s: float, all_s: float | None) -> None:
-            if left:
-                raise AudioError("nobody waits for this recording any more")
+        left = Left()
+        if request.options.diarize:
+            _ = self.diarizer  # an error of its own is not each recording's
 
         def read(source: Source) -> Flow:
-            samples = self.load(source, request, go_on)
-            return self._opened(lambda: samples, request)
+            duration_s, flow = self.opened(source, request, left)
+            return self._opened(lambda: (duration_s, flow))
 
         def flows() -> Iterator[tuple[K, Flow | Future[Flow]]]:
             for key, source in sources:
-                here = partial(self.load, source, request)
-                yield key, readers.submit(read, source) if is_at_hand(source) else self._opened(here, request)
+                here = partial(self.opened, source, request)
+                yield key, readers.submit(read, source) if is_at_hand(source) else self._opened(here)
 
         readers = ThreadPoolExecutor(N_AHEAD, "sottovoce-reader")
         try:
             yield from self.events_each(flows(), self._permit.model.n_together(request.options.beam_size) + N_AHEAD)
         finally:
-            left = True  # who is reading stops at once, or the process could not end before the recording
+            left.is_true = True  # who is reading stops at once, or the process could not end before the recording
             readers.shutdown(wait=False, cancel_futures=True)
 
-    def _opened(self, read: Callable[[], np.ndarray], request: Request) -> Flow:
-        samples = read()
-        yield Opened(len(samples) / SAMPLE_RATE)
-        return (yield from self.flow(samples, request.options, request.on_segment))
+    def _opened(self, read: Callable[[], tuple[float, Flow]]) -> Flow:
+        duration_s, flow = read()
+        yield Opened(duration_s)
+        return (yield from flow)
 
     def _transcribe_list(self, sources: Sequence[Source], options: dict[str, Any]) -> list[Transcript]:
         found: dict[int, Transcript] = {}

@@ -39,6 +39,9 @@ class Options:
     window, clips are kept to, chunk_length is the longest window. condition_on_previous_text: None, as the strategy
     does. initial_prompt: before the first window, or before every one with carry_initial_prompt and in the parallel
     strategy. prompt_reset_on_temperature and whole_windows are about the window before: sequential.
+    diarize: tell who speaks; words and segments have a speaker, and word_timestamps are on. speakers: how many there
+    are, or min_speakers and max_speakers; None: as many as are told apart. known_speakers: (name, recording of him
+    alone).
     Source of names: openai/whisper transcribe.py, decoding.py:DecodingOptions (20250625); defaults: of its command, but
     for beam_size, where one beam stands for its five.
     """
@@ -82,6 +85,11 @@ class Options:
     manner: Manner = Manner.OPENAI
     whole_windows: bool = False
     strategy: Strategy | None = None
+    diarize: bool = False
+    speakers: int | None = None
+    min_speakers: int | None = None
+    max_speakers: int | None = None
+    known_speakers: tuple[tuple[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
         _check_kinds(self)
@@ -121,6 +129,7 @@ class Options:
         for start, end in self.clips:
             good = 0 <= start < inf and (end is None or 0 <= end < inf)
             _check(good, "clips", (start, end), "pairs of seconds", "pass for example [(0, 10.5), (60, None)]")
+        _check_speakers(self)
         for name in self.sequential_only:
             good, what = self.strategy is not Strategy.PARALLEL, "nothing in the parallel strategy"
             _check(good, name, getattr(self, name), what, "leave it out, or pass strategy='sequential'")
@@ -160,6 +169,7 @@ def clean_steps(name: str, given: Any) -> tuple[Clean, ...]:
     return tuple(step for step in Clean if step in chosen)
 
 
+MOST_SPEAKERS = 100
 WHOLE = frozenset(("beam_size", "best_of", "no_repeat_ngram_size", "max_tokens", "language_detection_segments", "seed"))
 REAL = frozenset(
     (
@@ -197,6 +207,28 @@ def _check_kinds(options: Options) -> None:
         if field.type == "bool":  # "no" would count as True
             given = getattr(options, field.name)
             _check(given in (True, False), field.name, given, "True or False", "leave it out")
+
+
+def _check_speakers(options: Options) -> None:
+    for name in ("speakers", "min_speakers", "max_speakers"):
+        n = getattr(options, name)
+        good = n is None or (isinstance(n, int) and n is not True and 1 <= n <= MOST_SPEAKERS)
+        _check(good, name, n, f"a whole number from 1 to {MOST_SPEAKERS}", "leave it out")
+    for name in ("speakers", "min_speakers", "max_speakers", "known_speakers"):
+        value = getattr(options, name)
+        _check(
+            options.diarize or not value, name, value, "nothing without diarize", "pass diarize=True (--diarize) too"
+        )
+    bounded = options.min_speakers is not None or options.max_speakers is not None
+    what = "either a number or bounds"
+    _check(options.speakers is None or not bounded, "speakers", options.speakers, what, "leave the bounds out")
+    least, most = options.min_speakers or 1, options.max_speakers or MOST_SPEAKERS
+    _check(least <= most, "min_speakers", least, f"at most max_speakers ({most})", "leave one of them out")
+    names = [name for name, _ in options.known_speakers]
+    good = len(set(names)) == len(names)
+    _check(good, "known_speakers", names, "every name once", "join the recordings of a speaker")
+    good = all(isinstance(name, str) and name.strip() for name in names)
+    _check(good, "known_speakers", names, "names", "pass for example {'Anna': 'anna.wav'}")
 
 
 def _check(good: bool, name: str, given: object, expected: str, remedy: str) -> None:

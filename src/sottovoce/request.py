@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from typing import Any
@@ -22,6 +22,7 @@ class Request:
 
     clean: what is done to the sound before it is heard; nothing, unless it is asked for.
     on_segment: is given each segment before anybody else, and gives back what it becomes; None drops it.
+    channels: each by itself, one speaker each; the names of the speakers, or True.
     """
 
     options: Options = field(default_factory=Options)
@@ -30,12 +31,13 @@ class Request:
     end_s: float | None = None
     clean: tuple[Clean, ...] = ()
     on_segment: Callable[[Segment], Segment | None] | None = None
+    channels: bool | tuple[str, ...] = False
 
     @classmethod
     def of(cls, given: dict[str, Any]) -> Request:
         """From keywords, in any usual spelling. Raises OptionError for one that is unknown, or has a wrong value."""
         values = dict(given)
-        others = ("stream", "channel", "end_s", "on_segment")
+        others = ("stream", "channel", "end_s", "channels", "on_segment")
         reading = {name: values.pop(name) for name in others if name in values}
         hook = reading.get("on_segment")
         if hook is not None and not callable(hook):
@@ -50,7 +52,13 @@ class Request:
         for name, as_value in _READERS.items():
             if name in values:
                 values[name] = as_value(name, values[name])
-        return cls(Options(**values), clean=clean, **reading)
+        if "channels" in reading:
+            reading["channels"] = _channels("channels", reading["channels"])
+        request = cls(Options(**values), clean=clean, **reading)
+        if request.channels and (request.channel is not None or request.options.diarize):
+            other = "diarize" if request.options.diarize else "channel"
+            raise OptionError(f"channels: it was given with {other}, one of them was expected; leave one out")
+        return request
 
 
 def _ladder(name: str, given: Any) -> tuple[float, ...]:
@@ -122,6 +130,25 @@ def _ids(name: str, given: Any) -> tuple[int, ...]:
         raise OptionError(f"{name}: {given!r} was given, token ids were expected; pass for example [-1]") from e
 
 
+def _channels(name: str, given: Any) -> bool | tuple[str, ...]:
+    if isinstance(given, bool) or given is None:
+        return bool(given)
+    names = () if isinstance(given, str) else tuple(given)
+    if len(names) < 2 or len(set(names)) < len(names) or not all(isinstance(n, str) and n.strip() for n in names):
+        expected = "True, or a name for each channel, none of them twice, was expected"
+        raise OptionError(f"channels: {given!r} was given, {expected}; pass for example ['Anna', 'Bert']")
+    return names
+
+
+def _known(name: str, given: Any) -> tuple[tuple[str, Any], ...]:
+    try:
+        pairs = given.items() if isinstance(given, Mapping) else given or ()
+        return tuple((speaker, source) for speaker, source in pairs)
+    except (TypeError, ValueError) as e:
+        expected = "recordings by name were expected"
+        raise OptionError(f"{name}: {given!r} was given, {expected}; pass for example {{'Anna': 'anna.wav'}}") from e
+
+
 def _clips(name: str, given: Any) -> tuple[tuple[float, float | None], ...]:
     """Pairs as they are; a flat list or text of seconds (start, end, start, ...) as openai-whisper writes them."""
     try:
@@ -150,4 +177,5 @@ _READERS: dict[str, Callable[[str, Any], Any]] = {
     "keywords": keywords,
     "replacements": replacements,
     "clips": _clips,
+    "known_speakers": _known,
 }

@@ -280,3 +280,12 @@ class Segment:
     words: tuple[Word, ...] | None = None
     speaker: str | None = None
     language: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Somebody speaks. start, end: seconds. speaker: SPEAKER_00 who spoke first, or a name that was given."""
+
+    start: float
+    end: float
+    speaker: str

@@ -20,10 +20,10 @@ from sottovoce.engine.permit import Permit, Submit
 from sottovoce.engine.pool import Pool
 from sottovoce.engine.runner import Runner
 from sottovoce.engine.vocabulary import Vocabulary
-from sottovoce.errors import EngineError
+from sottovoce.errors import EngineError, ModelError
 from sottovoce.flow import longform
 from sottovoce.flow.drive import drive
-from sottovoce.model import hub, weights
+from sottovoce.model import hub, networks, weights
 from sottovoce.model.dims import Dims
 from sottovoce.model.stored import Numbers
 from sottovoce.options import Options
@@ -175,6 +175,8 @@ def hold(
     proves = not config.skip_warm_up if proves is None else proves
 
     def find() -> Found:
+        if network := networks.find(config.model):
+            raise ModelError(f"model: {network.name} tells {network.does}; a Whisper model was expected, such as base")
         choice = choose(config.device, config.compute)
         log.info("computing on %s", choice.reason)
         found = hub.fetch(config.model, config, on_download)

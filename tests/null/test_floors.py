@@ -30,14 +30,15 @@ LOOKS_AT = {  # room: the rooms below it that it may look at; into itself it alw
     "request": {"errors", "types", "options", "text"},
     "engine": {"errors", "types", "config", "threads", "model", "audio"},
     "waking": {*GROUND, "audio", "text", "model", "flow", "engine"},
-    "api": {*GROUND, "audio", "text", "model", "flow", "engine", "waking", "request"},
+    "speakers": {*GROUND, "audio", "text", "model", "flow"},  # sound, names and networks meet; needs no engine
+    "api": {*GROUND, "audio", "text", "model", "flow", "engine", "waking", "request", "speakers"},
     "compat": {*GROUND, "audio", "text", "model", "flow", "engine", "waking", "request", "api"},
-    "cli": {*GROUND, "audio", "text", "model", "flow", "engine", "waking", "request", "api"},
+    "cli": {*GROUND, "audio", "text", "model", "flow", "engine", "waking", "request", "speakers", "api"},
 }
 
 # External name: the rooms, or files of rooms, that may speak it. What is not named here is not a dependency.
 SPEAKS = {
-    "numpy": {"audio", "engine", "flow", "model", "request", "api", "compat", "cli", "types"},
+    "numpy": {"audio", "engine", "flow", "model", "request", "speakers", "api", "compat", "cli", "types"},
     "torch": {
         *("audio.mel_torch", "compat", "model.export", "model.modules", "model.whisper"),
         *(
@@ -66,7 +67,7 @@ SPEAKS = {
     # comes with torch's wheels for CUDA; its kernels are in files of their own, that only engine.fused opens
     "triton": {"engine.triton_align", "engine.triton_attention", "engine.triton_choose"},
     "av": {"audio"},
-    "onnxruntime": {"audio.vad"},
+    "onnxruntime": {"audio.onnx"},
     "tiktoken": {"text.tokenizer"},
     "safetensors": {"model"},
     "huggingface_hub": {"model.hfhub"},

@@ -152,6 +152,11 @@ def check_samples(dtype: str, is_floating: bool, n: int) -> None:
         raise AudioError(f"{n} samples were given, more than {N_FFT // 2} were expected; append zeros with padding")
 
 
+def power(samples: np.ndarray, n_mels: int) -> np.ndarray:
+    """(n_mels, F) float32: mel powers of the frames of samples that `cut` gave, without logarithm or limit."""
+    return _power(_frames(samples), n_mels)
+
+
 def _frames(samples: np.ndarray) -> np.ndarray:
     """(N,) -> (F, N_FFT), without a copy."""
     return np.lib.stride_tricks.sliding_window_view(samples, N_FFT)[::HOP]

@@ -9,20 +9,16 @@ The network is silero-vad 6.0.0's, rewritten by scripts/make_vad.py; MIT, assets
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from math import inf
+from typing import Any
 
 import numpy as np
 
-# From 1.29 on its wheels write an identifier of the machine and send events to Microsoft, unless this is set before
-# they are imported. Nothing leaves a machine because of us
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-import onnxruntime
-
+from sottovoce.audio.onnx import session
 from sottovoce.errors import OptionError
 from sottovoce.types import SAMPLE_RATE
 
@@ -144,12 +140,8 @@ def _frames(samples: np.ndarray, i_frame: int, n_frames: int) -> np.ndarray:
 
 
 @cache
-def _session() -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.enable_cpu_mem_arena = False  # it would keep the largest block's memory for ever
-    network = files("sottovoce.audio").joinpath("assets/silero_vad.onnx").read_bytes()
-    return onnxruntime.InferenceSession(network, options, providers=["CPUExecutionProvider"])
+def _session() -> Any:
+    return session(files("sottovoce.audio").joinpath("assets/silero_vad.onnx").read_bytes())
 
 
 # --- probabilities -> spans ------------------------------------------------------------------------------------------

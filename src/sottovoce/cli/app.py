@@ -14,6 +14,7 @@ from click.exceptions import NoArgsIsHelpError
 
 from sottovoce import __version__
 from sottovoce.cli.completion import completion
+from sottovoce.cli.diarize import diarize
 from sottovoce.cli.doctor import doctor
 from sottovoce.cli.exits import MEANINGS, Exit, Stopped, exit_of, said
 from sottovoce.cli.models import models
@@ -42,6 +43,7 @@ def cli() -> None:
 
 cli.add_command(transcribe)
 cli.add_command(render)
+cli.add_command(diarize)
 cli.add_command(models)
 cli.add_command(doctor)
 cli.add_command(completion)

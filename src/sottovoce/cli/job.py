@@ -19,6 +19,8 @@ from sottovoce.errors import OutputError
 from sottovoce.request_terms import keywords, replacements
 from sottovoce.text.layout import Layout
 
+SUFFIXES = {"diarized_json": "diarized.json"}
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -58,10 +60,13 @@ class Job:
         elif stamps != "0":
             # NOTE: read to its end all the same: Whisper normalises by the loudest sound of the whole recording
             o["clips"] = stamps
+        channels, names = o.pop("channels", False), o.pop("channel_names", None)
+        if channels or names:
+            o["channels"] = tuple(name.strip() for name in names.split(",")) if names else True
         return cls(arguments, config, o, layout, output_dir, formats, **job)
 
     def paths(self, recording: Recording) -> list[Path]:
-        return [self.output_dir / f"{recording.stem}.{format}" for format in self.formats]
+        return [self.output_dir / f"{recording.stem}.{SUFFIXES.get(format, format)}" for format in self.formats]
 
 
 def ladder(first: float, step: float | None) -> tuple[float, ...]:

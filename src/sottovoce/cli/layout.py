@@ -9,7 +9,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from sottovoce.cli.options import Bool, Maybe
-from sottovoce.text.formats import EVERY_FORMAT, FORMATS
+from sottovoce.text.formats import FORMATS, WRITABLE
 from sottovoce.text.layout import NAMES, RULES, SPEAKERS, Layout
 
 if TYPE_CHECKING:
@@ -40,8 +40,8 @@ class Formats(_Type):
         self.others = others
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        names = [name.strip().lower().removeprefix(".") for name in str(value).split(",")]
-        known = (*EVERY_FORMAT, "all", *self.others)
+        names = [name.strip().lower().removeprefix(".").replace("-", "_") for name in str(value).split(",")]
+        known = (*WRITABLE, "all", *self.others)
         for name in names:
             if name not in known:
                 what = f"{', '.join(known)}, or several with commas between"
@@ -52,7 +52,7 @@ class Formats(_Type):
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         before, comma, last = incomplete.rpartition(",")
-        names = (*EVERY_FORMAT, "all", *self.others)
+        names = (*WRITABLE, "all", *self.others)
         return [CompletionItem(f"{before}{comma}{name}") for name in names if name.startswith(last)]
 
 

@@ -17,6 +17,7 @@ from sottovoce.errors import SottovoceError
 
 if TYPE_CHECKING:
     from sottovoce.model.hub import Card, OnDisk
+    from sottovoce.model.networks import Network
 
 TOKENIZER = (
     "tokenizer.json",
@@ -47,13 +48,16 @@ def models() -> None:
 def list_(all_: bool, as_json: bool, **given: Any) -> None:
     """List the models on this disk."""
     from sottovoce.model.hub import CATALOGUE, listing
+    from sottovoce.model.networks import NETWORKS
 
     _, config = _begin(given)
     stored = listing(config)
     there = {line.name for line in stored}
     cards = [card for card in CATALOGUE if all_ and card.name not in there]
+    networks = [network for network in NETWORKS if all_ and network.name not in there]
     if as_json:
-        print_json([_stored_json(line) for line in stored] + [_card_json(card) for card in cards])
+        published = [_card_json(card) for card in cards] + [_network_json(network) for network in networks]
+        print_json([_stored_json(line) for line in stored] + published)
         return
     if not stored and not cards:
         click.echo("no model is on this disk; see: sottovoce models list --all", err=True)
@@ -63,7 +67,8 @@ def list_(all_: bool, as_json: bool, **given: Any) -> None:
         (s.name, size(s.size_bytes), s.form, s.revision or "", s.source, s.sha256[:12], _ago(s.last_use))
         for s in stored
     ]
-    print_table(heads, rows + [(c.name, size(c.size_bytes), "", "", "", "", "not on this disk") for c in cards])
+    sizes = [(c.name, c.size_bytes) for c in cards] + [(n.name, n.size_bytes) for n in networks]
+    print_table(heads, rows + [(name, size(n_bytes), "", "", "", "", "not on this disk") for name, n_bytes in sizes])
 
 
 @models.command()
@@ -89,15 +94,16 @@ def pull(names: tuple[str, ...], **given: Any) -> int:
 @settings("revision", "model_dir", "log_level")
 def show(name: str, as_json: bool, **given: Any) -> None:
     """Say all that is known of a model: as it is published, and as it is on this disk."""
-    from sottovoce.model import hub
+    from sottovoce.model import hub, networks
 
     _, config = _begin(given)
-    card = hub.find(name)
+    card, network = hub.find(name), networks.find(name)
     key = card.name if card else name
-    if card is None or key in {line.name for line in hub.listing(config)}:
-        facts = _stored_json(hub.show(name, config)) | (_card_json(card) if card else {}) | {"on_this_disk": True}
+    published = _card_json(card) if card else _network_json(network) if network else {}
+    if not published or key in {line.name for line in hub.listing(config)}:
+        facts = _stored_json(hub.show(name, config)) | published | {"on_this_disk": True}
     else:
-        facts = _card_json(card)
+        facts = published
     if as_json:
         print_json(facts)
         return
@@ -234,6 +240,18 @@ def _card_json(card: Card) -> dict[str, Any]:
         "parameters": card.n_parameters,
         "published_bytes": card.size_bytes,
         "published_at": published + [str(package) for package in card.packages],
+    }
+
+
+def _network_json(network: Network) -> dict[str, Any]:
+    return {
+        "name": network.name,
+        "on_this_disk": False,
+        "does": network.does,
+        "license": network.license,
+        "sha256": network.sha256,
+        "published_bytes": network.size_bytes,
+        "published_at": [f"hub {repo}" for repo, _ in network.hub] + [str(package) for package in network.packages],
     }
 
 

@@ -127,8 +127,10 @@ class ModelName(_Type):
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         from sottovoce.model.catalogue import CATALOGUE
+        from sottovoce.model.networks import NETWORKS
 
         names = [name for card in CATALOGUE for name in (card.name, *card.aliases)]
+        names += [network.name for network in NETWORKS]
         return _offer(names, incomplete) or [CompletionItem(incomplete, type="file")]
 
 

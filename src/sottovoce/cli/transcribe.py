@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
+from sottovoce.cli.diarize import speaker_flags
 from sottovoce.cli.exits import worst
 from sottovoce.cli.job import Job, prepare
 from sottovoce.cli.layout import WHISPERS, Formats, follows_words, subtitle_rules, whispers_layout
@@ -129,6 +130,11 @@ def _maybe(name: str, kind: type[int] | type[float], default: float | None, help
     "--hallucination-silence-threshold", float, None,
     "skip silences longer than this, in seconds, around what seems made up  (needs --word-timestamps)",
 )  # fmt: skip
+# --- who speaks
+@click.option("--diarize", is_flag=True, help="tell who speaks, by voice: every word and segment has a speaker")
+@speaker_flags
+@click.option("--channels", is_flag=True, help="transcribe every channel by itself, as one speaker; for calls")
+@click.option("--channel-names", default=None, help="of the speakers, by comma; left,right if left out")
 # --- subtitles
 @subtitle_rules
 @settings("log_level")
@@ -176,6 +182,8 @@ def _check(given: dict[str, Any]) -> None:
         raise click.UsageError("--language and --languages were both given, one was expected; leave one out")
     if given["clips"] and given["clip_timestamps"] != "0":
         raise click.UsageError("--clip and --clip-timestamps were both given, one was expected; leave one out")
+    if given["output_format"] == "diarized_json" and not (given["diarize"] or given["channels"]):
+        raise click.UsageError("--output-format diarized_json was given, it needs --diarize or --channels as well")
     if given["output_format"] == "none" and not given["verbose"]:
         raise click.UsageError("--output-format none and --verbose False leave nothing to be done; leave one out")
     increment = given["temperature_increment_on_fallback"]

@@ -6,16 +6,18 @@ from typing import Any
 
 from sottovoce.api import Whisper
 from sottovoce.cli.exits import Exit, Stopped
-from sottovoce.cli.job import Job, make_folder, report
+from sottovoce.cli.job import SUFFIXES, Job, make_folder, report
 from sottovoce.cli.pace import Pace, hms
 from sottovoce.cli.recordings import Recording
 from sottovoce.cli.screen import Screen
 from sottovoce.flow.drive import Done
 from sottovoce.flow.protocol import Heard, Known, Opened
 from sottovoce.request import Request
+from sottovoce.speakers import Diarizer
 from sottovoce.text.clock import format_timestamp
 from sottovoce.text.formats import Transcript
 from sottovoce.text.languages import LANGUAGES
+from sottovoce.text.turns import labelled
 from sottovoce.types import Segment
 
 
@@ -24,6 +26,9 @@ def work(job: Job, screen: Screen, recordings: list[Recording]) -> list[Exit]:
     Request.of(job.options)  # a wrong value is found before a model is fetched
     with screen.fetching(job.config.model) as on_download:
         model = Whisper(config=job.config, on_download=on_download)
+    if Request.of(job.options).options.diarize:
+        with screen.fetching("the networks that tell speakers apart") as on_download:
+            model.diarizer = Diarizer(job.config, on_download)
     if job.verbose:
         screen.note(f"{model.name} ({model.files.form} from {model.files.source}) on {model.choice.reason}")
     run = Run(job, screen, recordings, _for_model(job, screen, model))
@@ -109,7 +114,7 @@ class Run:
         lost = f", {lost_s:.1f} s of speech without words" if lost_s else ""
         where = ""
         if self.job.formats:
-            suffixes = ",".join(self.job.formats)
+            suffixes = ",".join(SUFFIXES.get(format, format) for format in self.job.formats)
             stem = self.job.output_dir / recording.stem
             where = f" -> {stem}.{suffixes}" if len(self.job.formats) == 1 else f" -> {stem}.{{{suffixes}}}"
         return f"{recording.name}: {hms(transcript.duration)}, {language}{lost}{where}"
@@ -123,8 +128,9 @@ class Run:
 
     def _line(self, segment: Segment) -> str:
         if not (self.screen.read_by_person or self.job.times):
-            return segment.text.strip()
-        return f"[{format_timestamp(segment.start)} --> {format_timestamp(segment.end)}] {segment.text}"
+            return labelled(segment.text.strip(), segment.speaker)
+        times = f"[{format_timestamp(segment.start)} --> {format_timestamp(segment.end)}]"
+        return f"{times} {labelled(segment.text, segment.speaker)}"
 
     def _turn_over(self) -> None:
         """Print what waits of the one whose turn it is, and of the next ones if it has ended."""

@@ -9,6 +9,7 @@ from sottovoce.config import Config
 from sottovoce.errors import DownloadError, ModelError
 from sottovoce.model import forms, store
 from sottovoce.model.catalogue import Card
+from sottovoce.model.networks import Network
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,17 @@ def fetch(name: str, card: Card | None, folder: Path, config: Config) -> store.M
             continue
         return store.Manifest(name, form, "folder", None, str(at.absolute()), store.now(), held)
     raise DownloadError("; ".join(reasons) or "not in a folder of this machine")
+
+
+def fetch_network(network: Network, folder: Path, config: Config) -> store.Manifest:
+    """The manifest of a network's file in model_dir. Raises DownloadError if it is not there, or has other bytes."""
+    path = store.root(config) / network.file
+    if not config.model_dir or not path.is_file():
+        raise DownloadError("not in a folder of this machine")
+    held = store.hold(path.resolve(), folder)
+    if held.sha256 != network.sha256:
+        raise DownloadError(f"{path}: SHA-256 is {held.sha256}, {network.sha256} was expected; it was left as it is")
+    return store.Manifest(network.name, network.form, "folder", None, held.path, store.now(), (held,))
 
 
 def _candidates(name: str, config: Config) -> tuple[Path, ...]:

