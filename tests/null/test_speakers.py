@@ -162,7 +162,7 @@ def test_json_carries_speakers_only_where_there_are_any() -> None:
     told = label([plain], Speakers(TURNS), T)
     transcript = Transcript("", tuple(told), "en", 1.0)
     assert Transcript.from_dict(transcript.to_dict()).segments == tuple(told)
-    assert transcript.render("txt") == "[A]: hello\n"
+    assert transcript.render("txt") == "A: hello\n"
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def test_words_have_speakers(talk: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "talk.diarized.json").read_text())
     assert {s["speaker"] for s in found["segments"]} == {"A", "B"}
-    assert done.stdout.startswith("[SPEAKER_00]: ") and "[SPEAKER_01]: " in done.stdout
+    assert done.stdout.startswith("SPEAKER_00: ") and "SPEAKER_01: " in done.stdout
 
 
 def test_every_channel_is_a_speaker(call: Path, tmp_path: Path) -> None:

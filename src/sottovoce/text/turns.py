@@ -39,8 +39,8 @@ FORMS: Mapping[str, Callable[[Sequence[Turn], str], str]] = {"rttm": rttm, "json
 
 
 def labelled(text: str, speaker: str | None) -> str:
-    """A line of text with its speaker before it, as whisperX writes it."""
-    return f"[{speaker}]: {text.strip()}" if speaker else text
+    """A line of text with its speaker before it."""
+    return f"{speaker}: {text.strip()}" if speaker else text
 
 
 def _field(text: str) -> str:
