@@ -173,6 +173,18 @@ def test_a_doubtful_piece_does_not_switch() -> None:
     assert [s.language for s in played.transcript.segments] == ["it"]
 
 
+def test_a_piece_that_sounds_like_no_candidate_does_not_switch() -> None:
+    """German with an accent, heard as Latin, 0.6 % German and 5 % English, was called English."""
+
+    def answer(window: Window) -> Answer:
+        if not isinstance(window.ask, Detect):
+            return full(window)
+        return detected(la=0.94, en=0.05, de=0.006) if at(window)[0] > 9 else detected(de=1.0)
+
+    played = run([(0, 5), (6, 9), (11, 17)], answer, language=None, languages=("de", "en"))
+    assert [s.language for s in played.transcript.segments] == ["de"]
+
+
 def test_the_sequential_strategy_ends_a_window_where_another_candidate_begins() -> None:
     sound = decode.load(str(files("sottovoce.audio") / "assets" / "known.ogg"))
     samples = np.concatenate([sound, np.zeros(16_000, np.float32), sound])

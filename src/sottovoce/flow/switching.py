@@ -14,13 +14,13 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from math import log
+from math import log, sqrt
 
 import numpy as np
 
 from sottovoce.flow.cutting import named_sound
 from sottovoce.flow.listen import Asker, detect
-from sottovoce.flow.protocol import Event, Got, Heard, Wait
+from sottovoce.flow.protocol import Event, Got, Wait
 from sottovoce.flow.spans import Span, Stretch, quietest
 from sottovoce.text.tokenizer import Tokenizer
 from sottovoce.types import SAMPLE_RATE, Segment, Window
@@ -50,11 +50,15 @@ def follow(
 ) -> Generator[Window | Wait | Event, Got | None, list[Part]]:
     """The stretch in parts of one language each, in order. among: codes of the languages that may be spoken."""
     cut = pieces(stretch, samples)
-    heard: list[Heard] = []
+    heard: list[Mapping[str, float]] = []
+    weights: list[float] = []
     for piece in cut:
-        heard.append((yield from detect(asker, tokenizer, *named_sound(samples, piece, peak), among)))
-    weights = [min(MOST_EVIDENCE, speech_s(piece) / EVIDENCE_S) for piece in cut]
-    said = languages([h.probs for h in heard], weights)
+        found = yield from detect(asker, tokenizer, *named_sound(samples, piece, peak))
+        sure = sum(found.probs[code] for code in among)
+        heard.append({code: found.probs[code] / sure if sure else 1 / len(among) for code in among})
+        # what sounds like none of them tells little about which of them it is
+        weights.append(min(MOST_EVIDENCE, speech_s(piece) / EVIDENCE_S) * sqrt(sure))
+    said = languages(heard, weights)
     runs: list[tuple[list[Stretch], str]] = []
     for piece, language in zip(cut, said, strict=True):
         if runs and runs[-1][1] == language:
