@@ -8,10 +8,11 @@ from dataclasses import replace
 from importlib.resources import as_file, files
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from sottovoce.api import Whisper
-from sottovoce.text.known import SPOKEN
+from sottovoce.text.known import SPOKEN, n_errors, words
 
 TERM = {"Old House": 3}  # a name that is said like words of the clip
 
@@ -38,6 +39,27 @@ def test_a_term_is_written_as_it_is_given(clip: Path, beams: int) -> None:
             assert found.segments[0].avg_logprob < without.segments[0].avg_logprob, "the model's own"
         among = whisper.transcribe([clip, clip], keywords=others, **asked)
         assert [t.text.strip() for t in among] == [SPOKEN, SPOKEN]
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize("beams", [1, 5])
+def test_a_prompt_is_not_heard_in_silence_or_noise(clip: Path, beams: int) -> None:
+    """Window after window, base wrote hotwords and prompts down where nobody spoke, as openai-whisper does."""
+    noise = np.random.default_rng(0).normal(scale=0.05, size=10 * 16_000).astype(np.float32)
+    hum = (0.2 * np.sin(np.arange(8 * 16_000) * 2 * np.pi * 100 / 16_000)).astype(np.float32)
+    prompts = (
+        {"hotwords": "Zygmunt Helstone, Prynne, Delmonico and Merneptah"},
+        {"initial_prompt": "Welcome to the Helstone lecture on Merneptah and Delmonico."},
+    )
+    with Whisper("base", compute="bfloat16") as whisper:
+        for strategy in ("parallel", "sequential"):
+            asked = {"strategy": strategy, "beam_size": beams, "language": "en"}
+            for prompt in prompts:
+                for sound in (0 * noise, noise, hum):
+                    heard = whisper.transcribe(sound, **asked, **prompt).text
+                    assert not {"zygmunt", "merneptah", "delmonico"} & set(words(heard)), heard
+            said = whisper.transcribe(clip, hotwords="the old house whispers to the sea", **asked)
+            assert n_errors(said.text) == 0, "what is said is kept although it stands in the prompt"
 
 
 @pytest.mark.weights

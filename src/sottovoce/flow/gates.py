@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from difflib import SequenceMatcher
 from enum import IntEnum
 
 from sottovoce.flow.ladder import is_repetitive, is_unsure
@@ -22,6 +23,8 @@ MOST_TOKENS = 222  # of text: the longest decoding, one timestamp and one token 
 LONGEST_COMMON = 4  # words in a row that a text may not have in common with the one it goes on from
 FASTER, LETTERS_FROM = 3, 20  # how much faster it may be spoken, and letters that are never too many
 ECHO_FROM = 12  # characters: shorter texts may be said although they stand in the prompt
+ECHO_LETTERS = 4  # of a word that tells an echo: shorter ones are everywhere
+ALIKE = 0.5  # of the letters that two texts have in common
 
 
 class Fault(IntEnum):
@@ -77,6 +80,18 @@ def badness(found: Iterable[Fault]) -> int:
 def plain(text: str) -> str:
     """Letters and digits in small, words apart by one space: as texts are compared."""
     return " ".join(re.findall(r"\w+", text.lower()))
+
+
+def echoes(text: str, given: str) -> bool:
+    """Are most of a text's words the user's own, of a prompt or of hotwords? Then they may not have been said."""
+    own = [w for w in plain(text).split() if len(w) >= ECHO_LETTERS]
+    known = set(plain(given).split())
+    return len(plain(text)) >= ECHO_FROM and 2 * sum(w in known for w in own) >= max(1, len(own))
+
+
+def are_alike(a: str, b: str) -> bool:
+    """Are two texts two spellings of the same sound?"""
+    return SequenceMatcher(None, plain(a), plain(b), autojunk=False).ratio() > ALIKE
 
 
 def is_news(before: str, text: str, before_s: float, text_s: float) -> bool:

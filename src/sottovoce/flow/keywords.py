@@ -27,7 +27,7 @@ class Gains:
     whole: float
 
 
-GREEDY = Gains(first=1.25, further=5.0, whole=0.5)
+GREEDY = Gains(first=1.0, further=5.0, whole=1.0)
 BEAMS = Gains(first=3.0, further=4.0, whole=3.0)
 
 

@@ -13,12 +13,13 @@ import numpy as np
 
 from sottovoce.audio import mel, vad
 from sottovoce.flow import question
+from sottovoce.flow.gates import are_alike, echoes
 from sottovoce.flow.keywords import keywords
 from sottovoce.flow.ladder import Prompt, climb, is_repetitive, is_silence, is_silent, is_unsure
 from sottovoce.flow.lines import closed, ends_in_silence, segment
 from sottovoce.flow.listen import Asker, Checkpoint, Excerpt, candidates, detect, listen
 from sottovoce.flow.protocol import Event, Flow, Got, Known, Wait
-from sottovoce.flow.question import POSITION_FRAMES, POSITION_S
+from sottovoce.flow.question import POSITION_FRAMES, POSITION_S, ids
 from sottovoce.flow.silence import is_anomaly, skip_hallucinations
 from sottovoce.flow.spans import Span, Stretch
 from sottovoce.flow.switching import by_language, follow
@@ -168,6 +169,25 @@ class _Sequential:
     def _decode(
         self, tokenizer: Tokenizer, name: str, sound: Sound, seek: int
     ) -> Generator[Window | Wait | Event, Got | None, Decoded]:
+        """What the gates let pass; what only says the user's prompt again must be heard without it too.
+
+        On silence and noise a prompt is written as if it had been spoken. openai-whisper does so; nobody wants it.
+        """
+        o = self.options
+        decoded = yield from self._climbed(tokenizer, name, sound, seek, self._prompt(tokenizer, seek))
+        given = " ".join(self.tokenizer.decode(ids(self.tokenizer, t)) for t in (o.initial_prompt, o.hotwords) if t)
+        text = tokenizer.decode(decoded.tokens)
+        if not given or o.manner is not Manner.OPENAI or is_silence(o, decoded) or not echoes(text, given):
+            return decoded
+        context, without = self.tokens[max(self.n_initial, self.reset_at) :], replace(o, hotwords=None)
+        prompt = Prompt(*question.prompt(tokenizer, context, without, self.checkpoint.n_text_ctx))
+        unprompted = yield from self._climbed(tokenizer, name, sound, seek, prompt)
+        agree = not is_silence(o, unprompted) and are_alike(text, tokenizer.decode(unprompted.tokens))
+        return decoded if agree else unprompted
+
+    def _climbed(
+        self, tokenizer: Tokenizer, name: str, sound: Sound, seek: int, prompt: Prompt
+    ) -> Generator[Window | Wait | Event, Got | None, Decoded]:
         """Climb the ladder of temperatures until a decoding passes the gates; the last one stands."""
         o = self.options
 
@@ -179,7 +199,7 @@ class _Sequential:
             self.asker,
             o,
             tokenizer,
-            self._prompt(tokenizer, seek),
+            prompt,
             (name, sound),
             passes,
             salt=seek,
