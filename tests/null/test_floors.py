@@ -67,6 +67,7 @@ SPEAKS = {
     "av": {"audio"},
     "onnxruntime": {"audio.vad"},
     "tiktoken": {"text.tokenizer"},
+    "budoux": {"text.units"},
     "safetensors": {"model"},
     "huggingface_hub": {"model.hfhub"},
     # the kind of progress bar that huggingface_hub takes, and comes with; programs replace openai-whisper's with theirs
@@ -86,7 +87,11 @@ SPEAKS = {
     "http": {"audio", "model"},
 }
 BROUGHT_BY = {"tqdm": "huggingface_hub"}
-EXTRAS = {"whisper_normalizer": "normalizers", "triton": "dev"}  # optional, under the extra that brings it
+EXTRAS = {
+    "whisper_normalizer": "normalizers",
+    "budoux": "words",
+    "triton": "dev",
+}  # optional, under the extra that brings it
 MELS = {"audio", "audio.mel", "audio.mel_torch"}  # what the engine knows of sound
 NO_NAMES = {"utils", "util", "common", "core", "helpers", "helper", "misc", "shared"}
 
