@@ -13,6 +13,7 @@ import click
 from click.exceptions import NoArgsIsHelpError
 
 from sottovoce import __version__
+from sottovoce.cli.align import align
 from sottovoce.cli.completion import completion
 from sottovoce.cli.doctor import doctor
 from sottovoce.cli.exits import MEANINGS, Exit, Stopped, exit_of, said
@@ -33,6 +34,7 @@ def cli() -> None:
     \b
       sottovoce transcribe talk.mp3                  text here, and talk.txt, .srt, .vtt, .tsv, .json
       sottovoce transcribe talk.mp3 -f none | less   text only
+      sottovoce align talk.mp3 talk.txt              times for a text that is there already
       sottovoce doctor                               is everything there?
 
     Every setting is also a variable: SOTTOVOCE_MODEL, SOTTOVOCE_DEVICE, ... Flags win.
@@ -40,6 +42,7 @@ def cli() -> None:
 
 
 cli.add_command(transcribe)
+cli.add_command(align)
 cli.add_command(models)
 cli.add_command(doctor)
 cli.add_command(completion)

@@ -61,13 +61,23 @@ class Dropped:
 
 
 @dataclass(frozen=True, slots=True)
+class Missing:
+    """Text that was given to be aligned, and was not heard. line: counted from 0. at: seconds; where it would stand."""
+
+    line: int
+    text: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Transcript:
     """What was said in a recording, and when.
 
     text: all of it. language: its code. duration: seconds of the recording. language_probability: 1.0 if the language
     was given. language_probs: probability by code if it was detected, else empty.
     coverage: share of the seconds of speech that are in segments; None where speech was not looked for (the sequential
-    strategy). dropped: each span of speech that is in none, with the reason.
+    strategy). dropped: each span of speech that is in none, with the reason. missing: of a text that was aligned, what
+    nobody spoke; its words have a probability of 0.
     """
 
     text: str
@@ -79,17 +89,20 @@ class Transcript:
     task: Task = Task.TRANSCRIBE
     coverage: float | None = None
     dropped: tuple[Dropped, ...] = ()
+    missing: tuple[Missing, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The dictionary that openai-whisper's `transcribe` returns: text, segments, language.
 
-        Where speech was looked for, also coverage and dropped (start, end, reason).
+        Where speech was looked for, also coverage and dropped (start, end, reason); missing (line, text, at) if any is.
         """
         d: dict[str, Any] = {"text": self.text, "segments": [_segment_dict(s) for s in self.segments]}
         d["language"] = self.language
         if self.coverage is not None:
             d["coverage"] = self.coverage
             d["dropped"] = [{"start": x.start, "end": x.end, "reason": x.reason} for x in self.dropped]
+        if self.missing:
+            d["missing"] = [{"line": x.line, "text": x.text, "at": x.at} for x in self.missing]
         return d
 
     @classmethod
@@ -105,6 +118,7 @@ class Transcript:
             dropped = tuple(
                 Dropped(float(d["start"]), float(d["end"]), str(d["reason"])) for d in given.get("dropped", ())
             )
+            missing = tuple(Missing(int(d["line"]), str(d["text"]), float(d["at"])) for d in given.get("missing", ()))
         except (KeyError, TypeError, ValueError) as e:
             what = f"field {e} is missing" if isinstance(e, KeyError) else str(e)
             raise OptionError(
@@ -112,7 +126,7 @@ class Transcript:
             ) from e
         last = max((s.end for s in segments), default=0.0)
         seconds = last if duration is None else duration
-        return cls(text, segments, language, seconds, coverage=coverage, dropped=dropped)
+        return cls(text, segments, language, seconds, coverage=coverage, dropped=dropped, missing=missing)
 
     def render(self, format: str, layout: Layout = PLAIN) -> str:
         """The transcript as txt, vtt, srt, tsv or json. Raises OptionError for another format."""
