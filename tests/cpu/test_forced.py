@@ -82,14 +82,22 @@ def test_wrong_words_take_the_place_of_what_is_said(tiny: Whisper, known: np.nda
 
 
 @pytest.mark.weights
-def test_what_nobody_says_is_missing_and_what_no_line_has_is_dropped(tiny: Whisper, long: np.ndarray) -> None:
+def test_what_nobody_says_is_missing(tiny: Whisper, long: np.ndarray) -> None:
     unspoken = "Seventeen purple elephants were dancing under an enormous yellow umbrella."
     lines = [SPOKEN, unspoken, SPOKEN, *[SPOKEN] * (N - 4)]
     placed = tiny.align(long, lines, language="en")
     check(placed, lines)
     assert [(m.line, m.text) for m in placed.missing] == [(1, unspoken)]
     assert all(w.probability == 0 for w in placed.segments[1].words or ())
-    assert sum(d.end - d.start for d in placed.dropped if d.reason == "no text") > 4
+
+
+@pytest.mark.weights
+def test_speech_that_no_line_has_is_dropped_aloud(tiny: Whisper, known: np.ndarray) -> None:
+    pause = np.zeros(round(PAUSE_S * SAMPLE_RATE), np.float32)
+    placed = tiny.align(np.concatenate([known, pause, known]), [f"{FIRST},"], language="en")
+    check(placed, [f"{FIRST},"])
+    assert placed.segments[0].end - placed.segments[0].start < 3
+    assert sum(d.end - d.start for d in placed.dropped) > 3
 
 
 @pytest.mark.weights

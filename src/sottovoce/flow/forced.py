@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import groupby, pairwise
 from math import ceil, nan
 
 import numpy as np
@@ -36,7 +36,7 @@ from sottovoce.types import SAMPLE_RATE, Align, Aligned, Sound, Strategy, Task, 
 
 FASTEST_S = 0.04  # of speech for a letter; a character of languages that write no spaces takes three times as long
 FEW = 3  # words that may be there though nobody heard them,
-IMPROBABLE = 0.01  # if the model finds them as probable as this
+IMPROBABLE = 0.02  # to the model, at least half of a line's: else they are missing
 STRAY_S = 0.5  # further from where it was heard no word is moved that was heard as it is given
 HEARD_SHARE = 0.9  # of the progress, when the recording has been transcribed
 
@@ -163,7 +163,7 @@ class _Aligner:
     def _fill(self, items: list[Item]) -> None:
         """Words that nobody heard get the speech between their neighbours, if it lasts long enough for them.
 
-        Of a few, that is found out later: the recogniser drops small words, and writes two as one.
+        A few may be there in any case: the recogniser drops small words, and writes two as one. Both are guesses.
         """
         slow = 3 if self.tokenizer.language in UNSPACED else 1
         at = 0
@@ -177,6 +177,8 @@ class _Aligner:
             run = items[at:to]
             sizes = np.array([max(1, len(key(item.word))) for item in run])
             inside = self._speech(start, end)
+            for item in run:
+                item.guess = True
             if sum(b - a for a, b in inside) >= FASTEST_S * slow * sizes.sum():
                 first, last = inside[0][0], inside[-1][1]
                 edges = first + (last - first) * np.concatenate([[0], np.cumsum(sizes)]) / sizes.sum()
@@ -185,7 +187,6 @@ class _Aligner:
             elif len(run) <= FEW:
                 for item in run:
                     item.start = item.end = start
-                    item.guess = True
             at = to
 
     def _speech(self, start_s: float, end_s: float) -> list[tuple[float, float]]:
@@ -246,11 +247,14 @@ class _Aligner:
         jumps = np.array(answer.jumps) / POSITIONS_PER_S
         read = [(item, a, b) for item, (a, b) in zip(part, pairwise(bounds), strict=True)]
         for item, a, b in read:
-            if b > a and not item.sure:
-                item.probability = float(np.mean(answer.probs[a:b]))
-            if item.guess and (a == b or item.probability < IMPROBABLE):
-                item.start = item.end = nan
-                item.probability = 0.0
+            if not item.sure:
+                item.probability = float(np.mean(answer.probs[a:b])) if b > a else 0.0
+        for (is_guess, _), run in groupby(part, key=lambda item: (item.guess, item.line)):
+            guesses = list(run)
+            if is_guess and np.median([item.probability for item in guesses]) < IMPROBABLE:
+                for item in guesses:
+                    item.start = item.end = nan
+                    item.probability = 0.0
         read = [(item, a, b) for item, a, b in read if item.placed]
         if not read:
             return
