@@ -19,7 +19,7 @@ from sottovoce.audio.source import Source, is_at_hand
 from sottovoce.config import Config
 from sottovoce.engine.device import Choice
 from sottovoce.errors import AudioError, EngineError
-from sottovoce.flow import longform, parallel
+from sottovoce.flow import forced, longform, parallel
 from sottovoce.flow.drive import Done, adrive, drive, drive_all
 from sottovoce.flow.mending import Hook, mended
 from sottovoce.flow.protocol import Event, Flow, Heard, Known, Opened
@@ -217,6 +217,29 @@ class Whisper:
             await events.aclose()
         raise AssertionError("a flow ends with its transcript")
 
+    def align(self, source: Source, text: str | Sequence[str] | Transcript, **options: Any) -> Transcript:
+        """A given text with the times of its words: forced alignment, whatever the recording's length.
+
+        text: its lines are the segments of the result; a list of lines, or a transcript, keeps those that it has. Blank
+        lines are left out. options: the fields of `Options`, as for `transcribe`, but task, clips, multilingual and the
+        sequential strategy; the language is detected if left out.
+        Text that nobody spoke is in `missing`, and its words have a probability of 0; speech that is in no line is in
+        `dropped`. on_progress as `transcribe`.
+        Raises AudioError, OptionError, EngineError.
+        """
+        on_progress: OnProgress | None = options.pop("on_progress", None)
+        request = Request.of(options)
+        samples = self.load(source, request)
+        run = self.events(self.align_flow(samples, text, request.options))
+        while True:
+            try:
+                event = next(run)
+            except StopIteration as end:
+                transcript: Transcript = end.value
+                return transcript
+            if on_progress is not None and isinstance(event, Known):
+                on_progress(event.position_s, len(samples) / SAMPLE_RATE)
+
     def transcribe_each(self, sources: Iterable[tuple[K, Source]], **options: Any) -> Iterator[tuple[K, Event | Done]]:
         """Transcribe many recordings together; yield (key, event) as they are known and (key, Done) at each end.
 
@@ -284,6 +307,15 @@ class Whisper:
             return longform.transcribe(samples, options, self._checkpoint, self.mint())
         n_in_flight = self._permit.model.n_together(options.beam_size) + N_WAITING
         return parallel.transcribe(samples, options, self._checkpoint, self.mint(), n_in_flight)
+
+    def align_flow(self, samples: np.ndarray, text: str | Sequence[str] | Transcript, options: Options) -> Flow:
+        """The flow that aligns a text with (N,) float32 samples at 16 kHz; `events` drives it."""
+        if isinstance(text, Transcript):
+            text = [s.text for s in text.segments]
+        lines = [line.strip() for line in (text.splitlines() if isinstance(text, str) else text)]
+        n_in_flight = self._permit.model.n_together(options.beam_size) + N_WAITING
+        what = [line for line in lines if line], options, self._checkpoint, self.mint(), n_in_flight
+        return forced.align(samples, *what)
 
     def events(self, flow: Flow) -> Generator[Event, None, Transcript]:
         """Drive a flow in this thread."""

@@ -34,8 +34,8 @@ __all__ = ["Diarizer", "channel_names", "diarize", "labelled", "side_by_side"]
 
 log = logging.getLogger(__name__)
 
-# cosine of a known voice and a speaker's: readers' own 0.84 and more in 99 of 100 cases, others' at most 0.73 (samples of
-# 3 to 10 s, 500 and 3260 pairs, 2026-11)
+# cosine of a known voice and a speaker's: readers' own 0.84 and more in 99 of 100 cases, others' at most 0.73 (samples
+# of 3 to 10 s, 500 and 3260 pairs, 2026-11)
 SAME_VOICE = 0.80
 MOST = 1 << 30
 OnDownload = Callable[[int, int, str], None]

@@ -69,6 +69,7 @@ SPEAKS = {
     "av": {"audio"},
     "onnxruntime": {"audio.onnx"},
     "tiktoken": {"text.tokenizer"},
+    "budoux": {"text.unspaced"},
     "safetensors": {"model"},
     "huggingface_hub": {"model.hfhub"},
     # the kind of progress bar that huggingface_hub takes, and comes with; programs replace openai-whisper's with theirs
@@ -88,7 +89,11 @@ SPEAKS = {
     "http": {"audio", "model"},
 }
 BROUGHT_BY = {"tqdm": "huggingface_hub"}
-EXTRAS = {"whisper_normalizer": "normalizers", "triton": "dev"}  # optional, under the extra that brings it
+EXTRAS = {
+    "whisper_normalizer": "normalizers",
+    "budoux": "words",
+    "triton": "dev",
+}  # optional, under the extra that brings it
 MELS = {"audio", "audio.mel", "audio.mel_torch"}  # what the engine knows of sound
 NO_NAMES = {"utils", "util", "common", "core", "helpers", "helper", "misc", "shared"}
 

@@ -13,6 +13,7 @@ import click
 from click.exceptions import NoArgsIsHelpError
 
 from sottovoce import __version__
+from sottovoce.cli.align import align
 from sottovoce.cli.completion import completion
 from sottovoce.cli.diarize import diarize
 from sottovoce.cli.doctor import doctor
@@ -35,6 +36,7 @@ def cli() -> None:
     \b
       sottovoce transcribe talk.mp3                  text here, and talk.txt, .srt, .vtt, .tsv, .json
       sottovoce transcribe talk.mp3 -f none | less   text only
+      sottovoce align talk.mp3 talk.txt              times for a text that is there already
       sottovoce doctor                               is everything there?
 
     Every setting is also a variable: SOTTOVOCE_MODEL, SOTTOVOCE_DEVICE, ... Flags win.
@@ -44,6 +46,7 @@ def cli() -> None:
 cli.add_command(transcribe)
 cli.add_command(render)
 cli.add_command(diarize)
+cli.add_command(align)
 cli.add_command(models)
 cli.add_command(doctor)
 cli.add_command(completion)

@@ -21,11 +21,11 @@ from sottovoce.flow.gates import Fault, badness, faults, is_news, most_tokens, n
 from sottovoce.flow.ladder import Prompt, climb, is_silence, is_silent
 from sottovoce.flow.lines import closed, segment
 from sottovoce.flow.listen import Asker, Checkpoint, candidates
+from sottovoce.flow.placing import place_heard, within
 from sottovoce.flow.protocol import Event, Got, Wait
 from sottovoce.flow.question import POSITION_S
 from sottovoce.flow.spans import POSITION, Span, Stretch, halves
 from sottovoce.flow.switching import follow
-from sottovoce.flow.words import place_words
 from sottovoce.options import Options
 from sottovoce.text.formats import Dropped
 from sottovoce.text.tokenizer import Tokenizer
@@ -259,14 +259,10 @@ class Reader:
         asked = question.alignment(tokenizer, text, self.checkpoint.n_text_ctx)
         answer = yield from self.asker.ask(asked, *sound)
         assert isinstance(answer, Aligned)
-        offset_s = _frames(stretch)[0] * mel.HOP / SAMPLE_RATE
         o = self.options
-        placed = place_words(
-            segments,
-            tokenizer,
-            answer,
-            offset_s=offset_s,
-            last_speech_s=offset_s,
+        placed = place_heard(
+            *(segments, tokenizer, answer, self.samples, stretch),
+            lag_s=self.checkpoint.lag_s,
             prepend=o.prepend_punctuations,
             append=o.append_punctuations,
         )
@@ -347,7 +343,7 @@ def _inside(segments: Sequence[Segment], stretch: Stretch) -> list[Segment]:
     for s in segments:
         start = min(max(s.start, found[-1].end if found else first_s), last_s)
         end = min(max(s.end, start), last_s)
-        words = s.words and tuple(replace(w, start=max(w.start, start), end=max(w.end, start)) for w in s.words)
-        found.append(replace(s, start=start, end=end, words=words))
+        found.append(replace(s, start=start, end=end))
     following = [*[s.start for s in found[1:]], last_s][: len(found)]
-    return [s if s.end > s.start else replace(s, end=after) for s, after in zip(found, following, strict=True)]
+    found = [s if s.end > s.start else replace(s, end=after) for s, after in zip(found, following, strict=True)]
+    return [replace(s, words=within(s.words, s.start, s.end)) if s.words else s for s in found]

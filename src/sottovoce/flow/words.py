@@ -21,7 +21,9 @@ DRIFT_S = 0.5  # a segment's own time wins where a word strays further than this
 
 
 @dataclass(slots=True)
-class _Timing:
+class Timing:
+    """A word on its way to its place: n_tokens of its own and of the marks that joined it; times by attention."""
+
     word: str
     n_tokens: int
     start: np.float64
@@ -52,12 +54,12 @@ def place_words(
     longest = 2 * median
     if len(durations):
         _shorten_at_sentence_ends(timings, longest)
-    _merge_punctuation(timings, prepend, append)
+    merge_punctuation(timings, prepend, append)
     placed: list[Segment] = []
     i = 0
     for segment, text in zip(segments, texts, strict=True):
         n_tokens = 0
-        words: list[_Timing] = []
+        words: list[Timing] = []
         while i < len(timings) and n_tokens < len(text):
             t = timings[i]
             if t.word:
@@ -75,7 +77,7 @@ def place_words(
     return placed
 
 
-def _timings(tokenizer: Tokenizer, text: list[int], aligned: Aligned | None) -> list[_Timing]:
+def _timings(tokenizer: Tokenizer, text: list[int], aligned: Aligned | None) -> list[Timing]:
     if not text or aligned is None:
         return []
     words, tokens = tokenizer.split_to_word_tokens([*text, tokenizer.eot])
@@ -87,12 +89,12 @@ def _timings(tokenizer: Tokenizer, text: list[int], aligned: Aligned | None) -> 
     times = np.pad(np.array(aligned.jumps) / POSITIONS_PER_S, (0, n_missing), mode="edge")
     probs = np.pad(np.array(aligned.probs), (0, n_missing))
     return [
-        _Timing(word, len(t), times[i], times[j], float(np.mean(probs[i:j])))
+        Timing(word, len(t), times[i], times[j], float(np.mean(probs[i:j])))
         for word, t, i, j in zip(words, tokens, bounds[:-1], bounds[1:], strict=False)
     ]
 
 
-def _shorten_at_sentence_ends(timings: list[_Timing], longest: float) -> None:
+def _shorten_at_sentence_ends(timings: list[Timing], longest: float) -> None:
     """Silence after a sentence sticks to its mark, or to the word after it: take it away."""
     for before, t in pairwise(timings):
         if t.end - t.start > longest:
@@ -102,7 +104,7 @@ def _shorten_at_sentence_ends(timings: list[_Timing], longest: float) -> None:
                 t.start = t.end - longest
 
 
-def _merge_punctuation(timings: list[_Timing], prepend: str, append: str) -> None:
+def merge_punctuation(timings: list[Timing], prepend: str, append: str) -> None:
     """Opening marks join the word after them, closing marks the word before; what is emptied keeps its place."""
     following = len(timings) - 1
     for i in range(len(timings) - 2, -1, -1):
@@ -122,7 +124,7 @@ def _merge_punctuation(timings: list[_Timing], prepend: str, append: str) -> Non
             preceding = i
 
 
-def _shorten_after_pause(words: list[_Timing], last_speech_s: float, median: float, longest: float) -> None:
+def _shorten_after_pause(words: list[Timing], last_speech_s: float, median: float, longest: float) -> None:
     """The first words after a pause must not reach back into it."""
     first = words[0]
     if first.end - last_speech_s <= 4 * median:
@@ -134,7 +136,7 @@ def _shorten_after_pause(words: list[_Timing], last_speech_s: float, median: flo
         first.start = max(np.float64(0), first.end - longest)
 
 
-def _reconcile(words: list[_Timing], segment: Segment, median: float) -> tuple[float, float]:
+def _reconcile(words: list[Timing], segment: Segment, median: float) -> tuple[float, float]:
     """Words and segment agree on where they begin and end; returns the segment's times."""
     first, last = words[0], words[-1]
     start, end = segment.start, segment.end

@@ -8,6 +8,8 @@ from enum import StrEnum
 
 from sottovoce.model.dims import Dims, unpack_alignment_heads
 
+# Where base, tiny and their .en kin err by the least: bench/wordtimes.py on even recordings, docs/log.md 2026-11-21
+_LAGS_S = {"tiny.en": -0.07, "tiny": -0.03, "base.en": 0.15, "base": 0.09}
 OPENAI = "https://openaipublic.azureedge.net/main/whisper/models"  # openai/whisper __init__.py:_MODELS (20250625)
 
 
@@ -80,6 +82,11 @@ class Card:
     url: str | None = None
     sha256: str | None = None
     packages: tuple[Package, ...] = ()
+
+    @property
+    def lag_s(self) -> float | None:
+        """How much later words are spoken than the alignment heads say; None where nobody has measured it."""
+        return _LAGS_S.get(self.name)
 
     @property
     def n_parameters(self) -> int:

@@ -49,6 +49,15 @@ class Dropped:
 
 
 @dataclass(frozen=True, slots=True)
+class Missing:
+    """Text that was given to be aligned, and was not heard. line: counted from 0. at: seconds; where it would stand."""
+
+    line: int
+    text: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Transcript:
     """What was said in a recording, and when.
 
@@ -57,7 +66,7 @@ class Transcript:
     coverage: share of the seconds of speech that are in segments; None where speech was not looked for (the sequential
     strategy). dropped: each span of speech that is in none, with the reason.
     languages: where segments may differ in language, the share of each of their seconds, the largest first; `language`
-    is that one.
+    is that one. missing: of a text that was aligned, what nobody spoke; its words have a probability of 0.
     """
 
     text: str
@@ -70,12 +79,14 @@ class Transcript:
     coverage: float | None = None
     dropped: tuple[Dropped, ...] = ()
     languages: Mapping[str, float] = field(default_factory=dict, hash=False)
+    missing: tuple[Missing, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The dictionary that openai-whisper's `transcribe` returns: text, segments, language.
 
         Where speech was looked for, also coverage and dropped (start, end, reason), the latter wherever there is any;
-        where languages may differ, also languages (share by code), and the language of each segment.
+        where languages may differ, also languages (share by code), and the language of each segment; missing (line,
+        text, at) if any is.
         """
         d: dict[str, Any] = {"text": self.text, "segments": [_segment_dict(s) for s in self.segments]}
         d["language"] = self.language
@@ -85,6 +96,8 @@ class Transcript:
             d["coverage"] = self.coverage
         if self.coverage is not None or self.dropped:
             d["dropped"] = [{"start": x.start, "end": x.end, "reason": x.reason} for x in self.dropped]
+        if self.missing:
+            d["missing"] = [{"line": x.line, "text": x.text, "at": x.at} for x in self.missing]
         return d
 
     @classmethod
@@ -103,6 +116,7 @@ class Transcript:
             dropped = tuple(
                 Dropped(float(d["start"]), float(d["end"]), str(d["reason"])) for d in given.get("dropped", ())
             )
+            missing = tuple(Missing(int(d["line"]), str(d["text"]), float(d["at"])) for d in given.get("missing", ()))
         except (KeyError, TypeError, ValueError) as e:
             what = f"field {e} is missing" if isinstance(e, KeyError) else str(e)
             raise OptionError(
@@ -110,7 +124,8 @@ class Transcript:
             ) from e
         last = max((s.end for s in segments), default=0.0)
         seconds = told or last if duration is None else duration
-        return cls(text, segments, language, seconds, coverage=coverage, dropped=dropped, languages=languages)
+        more: dict[str, Any] = {"coverage": coverage, "dropped": dropped, "languages": languages, "missing": missing}
+        return cls(text, segments, language, seconds, **more)
 
     def render(self, format: str, layout: Layout = PLAIN) -> str:
         """The transcript as one of `WRITABLE`: txt, vtt, srt, tsv, json, ass, lrc, csv, md, diarized_json.
