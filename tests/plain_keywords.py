@@ -13,7 +13,7 @@ class PlainKeywords:
     """terms: token sequences with their weights."""
 
     def __init__(self, terms: Mapping[Tokens, float], greedy: Gains, beams: Gains) -> None:
-        self.terms, self.gains = terms, (greedy, beams)
+        self.terms, self.kinds = terms, (greedy, beams)
 
     def gain(self, text: Sequence[int], token: int, beams: bool) -> float:
         """What a token gains after a text; among beams also what it gives back."""
@@ -61,7 +61,7 @@ class PlainKeywords:
 
     def _step(self, path: Tokens, beams: bool) -> float:
         """What the last token of a beginning gains: the most that one of its terms gives."""
-        g, n = self.gains[beams], len(path)
+        g, n = self.kinds[beams], len(path)
         return max(
             min(MOST, weight * (g.whole if len(term) == 1 else g.further if n > 1 else g.first))
             for term, weight in self.terms.items()

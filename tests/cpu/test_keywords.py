@@ -16,7 +16,7 @@ from sottovoce.engine.engine import Engine
 from sottovoce.engine.host_rules import HostRules
 from sottovoce.engine.rules import RuleBook
 from sottovoce.engine.torch_runner import propose
-from sottovoce.flow.keywords import BEAMS, GREEDY, tree
+from sottovoce.flow.keywords import Gains, tree
 from sottovoce.model.whisper import Whisper
 from sottovoce.types import Decode, Decoded, Keywords, Lane, Search, Window
 from tests.cpu import plain_engine as twin
@@ -25,6 +25,7 @@ from tests.cpu.test_host_rules import V, asked, some_logits
 from tests.plain_keywords import PlainKeywords
 
 __all__ = ["engine", "model"]  # fixtures
+GREEDY, BEAMS = Gains(2.0, 5.0, 2.0), Gains(3.0, 4.0, 3.0)  # random networks are sure of what they say
 N_ROWS = 20
 Terms = dict[tuple[int, ...], float]
 
