@@ -5,7 +5,7 @@
     annotated      what people have marked by hand (TextGrids), joined like words
     utterances     clips joined at known places: the first word of each begins, and its last word ends, at a known time
 
-OUT/timed.jsonl: path (16 kHz, .npy), set, language, and words as [word, start_s or null, end_s or null].
+OUT/timed.jsonl: path (16 kHz, .npy), set, language, and words as [word, start_s, end_s].
 Sources: --prompts: the unpacked Debian packages asterisk-core-sounds-*-wav; --data: bench/README.md's folder;
 --textgrids: NAME.wav beside NAME.TextGrid, such as the examples of praatio's sources; --voice: a Piper voice, its
 network with the durations as a second output (bench/README.md).
@@ -98,8 +98,6 @@ def _recordings(args: argparse.Namespace) -> Iterator[tuple[str, str, Piece]]:
         digits = [c for c in clips if "fsdd" in c.name]
         pieces = [trimmed(decode.load(str(c.path)), c.reference or "") for c in digits]
         yield from _joined("digits", "en", pieces, 4)
-        spoken = [c for c in clips if "librispeech-test" in c.name]
-        yield from _joined("utterances", "en", [_utterance(c.path, c.reference or "") for c in spoken], 4, 9)
     if args.prompts:
         for folder in sorted(args.prompts.glob("*_*_*")):
             language = folder.name[:2].lower()
@@ -162,14 +160,6 @@ def _prompts(folder: Path, language: str) -> Iterator[Piece]:
             samples = decode.load(str(folder / f"{path}.wav"))
             if 0.1 < len(samples) / SAMPLE_RATE < 2.5:
                 yield trimmed(samples / np.abs(samples).max() * 0.5, word)
-
-
-def _utterance(path: Path, text: str) -> Piece:
-    samples, words = decode.load(str(path)), text.split()
-    piece = trimmed(samples, "")
-    middle = [(w, None, None) for w in words[1:-1]]
-    end_s = len(piece.samples) / SAMPLE_RATE
-    return Piece(piece.samples, ((words[0], 0.0, None), *middle, (words[-1], None, end_s)))
 
 
 INTERVAL = re.compile(r'(?:xmin = )?([\d.]+)\s+(?:xmax = )?([\d.]+)\s+(?:text = )?"(\w+)"')
