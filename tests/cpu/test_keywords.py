@@ -16,6 +16,7 @@ from sottovoce.engine.engine import Engine
 from sottovoce.engine.host_rules import HostRules
 from sottovoce.engine.rules import RuleBook
 from sottovoce.engine.torch_runner import propose
+from sottovoce.errors import OptionError
 from sottovoce.flow.keywords import Gains, tree
 from sottovoce.model.whisper import Whisper
 from sottovoce.types import Decode, Decoded, Keywords, Lane, Search, Window
@@ -166,6 +167,13 @@ def test_draws_prefer_keywords_and_do_not_depend_on_the_neighbours(engine: Engin
     among = run(engine, [Window("b", a_sound(0), asks[1]), Window("c", a_sound(0), asks[2])])
     assert isinstance(alone, Decoded) and all(isinstance(a, Decoded) for a in among)
     assert alone.tokens == among[1].tokens != among[0].tokens  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("token", [-1, 999_999])
+def test_keywords_of_another_vocabulary_are_refused(engine: Engine, token: int) -> None:
+    k = tree({(1, token): 1.0}, GREEDY, BEAMS)
+    with pytest.raises(OptionError, match="token id"):
+        engine.admit(Window("k", a_sound(0), Decode((1,), keywords=k)))
 
 
 def test_who_leaves_takes_his_keywords_along(engine: Engine, model: Whisper) -> None:

@@ -81,7 +81,8 @@ def _check_ids(ask: Ask, n_vocab: int) -> None:
     """An id outside the vocabulary would fail, on some devices for good, everybody who decodes at that step."""
     match ask:
         case Decode():
-            ids = (*ask.prompt, *ask.draft, *ask.rules.suppress, *ask.rules.suppress_first, *ask.rules.begun)
+            terms = () if ask.keywords is None else (int(ask.keywords.tokens.min()), int(ask.keywords.tokens.max()))
+            ids = (*ask.prompt, *ask.draft, *ask.rules.suppress, *ask.rules.suppress_first, *ask.rules.begun, *terms)
         case Detect():
             ids = ask.languages
         case Align():
