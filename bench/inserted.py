@@ -1,8 +1,8 @@
 """Long recordings cut at odd places, at several speeds, with silence, noise or music put in. (python -m bench.inserted)
 
 No word may be written in what was put in, and the rest must stay as it was: its error rate beside the untouched one's.
-A place is drawn anywhere; with --gently it moves to the quietest 20 ms within a quarter of a second, so that fewer
-words are cut in two, which nobody could hear any more.
+A place is drawn anywhere; with --near it moves to the quietest 100 ms within so many seconds, so that fewer words and
+sentences are cut in two, which nobody could hear any more.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ LONGEST_S = 120.0  # of what is put in at one place
 FADE = SAMPLE_RATE // 100  # samples: what is put in begins and ends without a click
 LEVEL = 0.05  # root mean square of noise and music, about that of speech
 EDGE_S = 0.5  # how far word times may stray into what was put in
-NEAR = SAMPLE_RATE // 4  # samples
+QUIET = SAMPLE_RATE // 10  # samples that are judged together
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     p.add_argument("--kinds", type=names, default=list(KINDS), help="by comma")
     p.add_argument("--places", type=int, default=20)
     p.add_argument("--seed", type=int, default=1)
-    p.add_argument("--gently", action="store_true", help="cut where it is quiet, near the places drawn")
+    p.add_argument("--near", type=float, default=0.0, help="cut where it is quietest, so many seconds around a place")
     p.add_argument("--threads", type=int, default=0)
     p.add_argument("--name", help="of this run in the results; it replaces one of the same name")
     p.add_argument("--out", type=Path, help="results as JSON; the page is written beside it")
@@ -143,8 +143,8 @@ def insert(
         return spoken, []
     draw = random.Random(f"{args.seed} {kind} {len(spoken)}")
     places = sorted(draw.randrange(len(spoken)) for _ in range(args.places))
-    if args.gently:
-        places = [quietest(spoken, at) for at in places]
+    if args.near:
+        places = sorted(quietest(spoken, at, round(args.near * SAMPLE_RATE)) for at in places)
     parts: list[np.ndarray] = []
     put = []
     n = 0
@@ -161,11 +161,12 @@ def insert(
     return np.concatenate(parts), put
 
 
-def quietest(samples: np.ndarray, at: int) -> int:
-    """The middle of the quietest 20 ms near a place."""
-    first = max(0, at - NEAR)
-    energy = np.convolve(np.square(samples[first : at + NEAR]), np.ones(SAMPLE_RATE // 50), mode="same")
-    return first + int(np.argmin(energy))
+def quietest(samples: np.ndarray, at: int, near: int) -> int:
+    """The middle of the quietest 100 ms within so many samples of a place."""
+    first = max(0, at - near)
+    energy = np.square(samples[first : at + near], dtype=np.float64)
+    mean = np.convolve(energy, np.ones(QUIET), mode="same")
+    return first + int(np.argmin(mean))
 
 
 def faded(samples: np.ndarray) -> np.ndarray:
