@@ -14,26 +14,30 @@ from sottovoce.types import SAMPLE_RATE, Segment
 
 FASTEST = 25  # letters in a second of voice: the fastest readers have 20, what was invented in noise 50 and more
 DOUBTFUL = 0.3  # probability of silence, of a window
+CLEAR = 0.75  # mean probability of speech of a voice that is heard clearly
 STRAY_S = 0.2  # how far a segment's times may be off
 AROUND_S = 0.5  # of sound on either side of what is heard again
 SAME = 0.5  # how much of two texts must be the same
 
 
 def is_doubtful(segment: Segment, stretch: Stretch) -> bool:
-    """Is a segment of a stretch to be heard again?"""
-    return segment.no_speech_prob > DOUBTFUL or is_unvoiced(segment, stretch)
+    """Is a segment of a stretch to be heard again? Whom the detector hears clearly, speaks, whatever the model says."""
+    spoken_s, voiced_s = _under(segment, stretch)
+    faint = voiced_s < CLEAR * spoken_s
+    return is_unvoiced(segment, stretch) or (segment.no_speech_prob > DOUBTFUL and faint)
 
 
 def is_unvoiced(segment: Segment, stretch: Stretch) -> bool:
     """Has a segment more letters than can be said in the seconds of voice under it?"""
     n_letters = len(plain(segment.text).replace(" ", ""))
-    return n_letters > FASTEST * voice_s(segment, stretch)
+    return n_letters > FASTEST * _under(segment, stretch)[1]
 
 
-def voice_s(segment: Segment, stretch: Stretch) -> float:
-    """Seconds of voice while a segment lasts: how long speech may be there, times how probable it is."""
+def _under(segment: Segment, stretch: Stretch) -> tuple[float, float]:
+    """Seconds of speech while a segment lasts, and seconds of voice: the same, times how probable they are."""
     start, end = (segment.start - STRAY_S) * SAMPLE_RATE, (segment.end + STRAY_S) * SAMPLE_RATE
-    return sum(max(0.0, min(s.end, end) - max(s.start, start)) * s.voice for s in stretch.speech) / SAMPLE_RATE
+    parts = [(max(0.0, min(s.end, end) - max(s.start, start)), s.voice) for s in stretch.speech]
+    return sum(n for n, _ in parts) / SAMPLE_RATE, sum(n * voice for n, voice in parts) / SAMPLE_RATE
 
 
 def around(segment: Segment, stretch: Stretch, n_samples: int) -> Stretch:
