@@ -137,6 +137,8 @@ def test_replacements_come_in_any_usual_form(tmp_path: Path) -> None:
         assert Request.of({"replacements": form}).options.replacements == expected
     with pytest.raises(OptionError, match="cannot be read"):
         Request.of({"replacements": "there is no such file"})
+    with pytest.raises(OptionError, match="cannot be read"):
+        Request.of({"replacements": "a\0b"})
 
 
 def test_keywords_come_in_any_usual_form(tmp_path: Path) -> None:
