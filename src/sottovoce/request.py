@@ -46,8 +46,9 @@ class Request:
         known = {f.name for f in fields(Options)}
         for name in values:
             if name not in known:
-                near = get_close_matches(name, known, n=1)
-                hint = f"; did you mean {near[0]}?" if near else f"; known are {', '.join(sorted(known))}"
+                meant = known | {*others, "clean"}
+                near = get_close_matches(name, meant, n=1)
+                hint = f"; did you mean {near[0]}?" if near else f"; known are {', '.join(sorted(meant))}"
                 raise OptionError(f"{name}: there is no such option{hint}")
         for name, as_value in _READERS.items():
             if name in values:
@@ -133,7 +134,7 @@ def _ids(name: str, given: Any) -> tuple[int, ...]:
 def _channels(name: str, given: Any) -> bool | tuple[str, ...]:
     if isinstance(given, bool) or given is None:
         return bool(given)
-    names = () if isinstance(given, str) else tuple(given)
+    names = tuple(given) if isinstance(given, list | tuple) else ()
     if len(names) < 2 or len(set(names)) < len(names) or not all(isinstance(n, str) and n.strip() for n in names):
         expected = "True, or a name for each channel, none of them twice, was expected"
         raise OptionError(f"channels: {given!r} was given, {expected}; pass for example ['Anna', 'Bert']")

@@ -67,8 +67,8 @@ def lines(name: str, path: Path) -> Iterator[str]:
     """The lines of a text file without blank ones and comments (#). Raises OptionError if it cannot be read."""
     try:
         text = path.read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as e:
-        what = e.strerror if isinstance(e, OSError) else "it is no UTF-8"
+    except (OSError, ValueError) as e:  # a name with a null in it is a ValueError
+        what = e.strerror if isinstance(e, OSError) else "it is no UTF-8" if isinstance(e, UnicodeError) else e
         raise OptionError(f"{name}: {path} cannot be read: {what}; pass a text file with an entry on each line") from e
     for line in text.splitlines():
         if line.strip() and not line.lstrip().startswith("#"):

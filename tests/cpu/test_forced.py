@@ -5,18 +5,23 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from importlib.resources import files
+from time import process_time
 
 import numpy as np
 import pytest
 
 from sottovoce.api import Whisper
-from sottovoce.audio import decode
+from sottovoce.audio import decode, vad
 from sottovoce.errors import OptionError
-from sottovoce.flow.given import Item, windows, words_of
+from sottovoce.flow.forced import align
+from sottovoce.flow.given import Item, transcript, windows, words_of
+from sottovoce.flow.listen import Checkpoint
+from sottovoce.options import Options
 from sottovoce.text.formats import Transcript
 from sottovoce.text.known import SPOKEN
 from sottovoce.text.tokenizer import Tokenizer
-from sottovoce.types import SAMPLE_RATE, Word
+from sottovoce.types import SAMPLE_RATE, Align, Aligned, Answer, Decode, Decoded, Detect, Detected, Window, Word
+from tests.null.flows import play
 
 PAUSE_S = 1.0
 N = 8
@@ -112,7 +117,11 @@ def test_one_line_may_be_many(tiny: Whisper, known: np.ndarray) -> None:
 
 @pytest.mark.weights
 @pytest.mark.parametrize(
-    "wish", [{"task": "translate"}, {"clips": "0,1"}, {"strategy": "sequential"}, {"multilingual": True}]
+    "wish",
+    [
+        *({"task": "translate"}, {"clips": "0,1"}, {"strategy": "sequential"}, {"multilingual": True}),
+        *({"diarize": True}, {"channels": True}, {"replacements": {"a": "b"}}, {"on_segment": print}),
+    ],
 )
 def test_what_align_cannot_honour_is_refused(tiny: Whisper, known: np.ndarray, wish: dict[str, object]) -> None:
     with pytest.raises(OptionError, match=next(iter(wish))):
@@ -131,6 +140,49 @@ def test_silence_has_none_of_the_text(tiny: Whisper) -> None:
     placed = tiny.align(np.zeros(5 * SAMPLE_RATE, np.float32), [SPOKEN], language="en")
     assert [m.text for m in placed.missing] == [SPOKEN]
     assert placed.segments[0].text.strip() == SPOKEN
+
+
+def test_speech_is_known_where_it_is_also_when_the_language_is_heard_all_over() -> None:
+    """Of a long recording the language is heard in excerpts too; their speech was taken for the recording's own."""
+    first, second, seconds = (2.0, 6.0), (300.0, 310.0), 320
+    tokenizer, lines = Tokenizer(51865, "en"), ["one two three four", "alpha beta gamma delta epsilon"]
+    samples = np.random.default_rng(0).normal(scale=0.01, size=seconds * SAMPLE_RATE).astype(np.float32)
+    track = np.zeros(len(samples) // vad.FRAME + 1, np.float32)
+    for start, end in (first, second):
+        track[round(start * SAMPLE_RATE / vad.FRAME) : round(end * SAMPLE_RATE / vad.FRAME)] = 1
+
+    def hear(clip: np.ndarray) -> Iterator[np.ndarray]:
+        i = int(np.flatnonzero(samples == clip[0])[0]) // vad.FRAME
+        part = track[i : i + len(clip) // vad.FRAME + 1]
+        yield from (part[k : k + 100] for k in range(0, len(part), 100))
+
+    def answer(window: Window) -> Answer:
+        ask = window.ask
+        if isinstance(ask, Detect):
+            return Detected((1 / len(ask.languages),) * len(ask.languages))
+        if isinstance(ask, Align):
+            n = len(ask.text)
+            return Aligned(tuple(range(0, (n + 1) * 10, 10)), (0.5,) * n)
+        assert isinstance(ask, Decode)
+        if int(window.key.split(":")[1].split("+")[0]) > 10_000:
+            return Decoded((tokenizer.timestamp_begin,), -0.1, no_speech_prob=0.01)
+        begin = tokenizer.timestamp_begin
+        return Decoded((begin, *tokenizer.encode(f" {lines[0]}"), begin + 200), -0.1, no_speech_prob=0.01)
+
+    placed = play(align(samples, lines, Options(), Checkpoint(80, 51865), "f", hear=hear), answer).transcript
+    assert [s.text.strip() for s in placed.segments] == lines
+    assert any(second[0] - 1 < w.start < second[1] for w in placed.segments[1].words or ())
+    assert all(w.end < first[1] + 1 or w.start > second[0] - 1 for w in words(placed))
+
+
+def test_a_transcript_of_many_lines_is_made_at_once() -> None:
+    """Ten hours of lines took half a minute, because each line looked at all words."""
+    n = 40_000
+    items = [Item(" w", (1,), i // 5, i * 0.3, i * 0.3 + 0.2, 0.5, True) for i in range(n)]
+    began_s = process_time()
+    made = transcript(Transcript("", (), "en", n * 0.3), items, n // 5)
+    assert [len(s.words or ()) for s in made.segments] == [5] * (n // 5)
+    assert process_time() - began_s < 5
 
 
 def test_words_are_cut_into_windows_that_fit_and_end_in_pauses() -> None:

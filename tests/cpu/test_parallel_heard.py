@@ -15,7 +15,7 @@ from sottovoce.flow import question
 from sottovoce.flow.gates import plain
 from sottovoce.flow.words import place_words
 from sottovoce.types import Aligned, Decode, Decoded, Segment, Strategy, Window
-from tests.cpu.test_parallel import T, run, said
+from tests.cpu.test_parallel import T, at, run, said
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +87,21 @@ def test_what_beams_find_in_doubtful_speech_must_stand_without_them(silence: flo
         return said(0.0, " I don't know.", 3.0, no_speech_prob=silence, avg_logprob=-0.9 if sure else -1.3)
 
     assert bool(run([(0, 3)], answer, beam_size=5).transcript.text) is kept
+
+
+def test_speech_whose_words_are_not_heard_again_has_one_line() -> None:
+    """It had two, one of them for no words: its seconds counted twice in what the command said was dropped."""
+
+    def answer(window: Window) -> Decoded:
+        if at(window) == (0, 8):
+            return said(3.0, " See you next time.", 5.6, no_speech_prob=0.5)
+        return said(0.0, f" Something else, {at(window)[1]}.", at(window)[1], no_speech_prob=0.5)
+
+    played = run([(3.0, 5.5)], answer, seconds=8, temperature=(0.0,))
+    assert played.transcript.text == ""
+    (line,) = played.transcript.dropped
+    assert line.reason == "words that were not heard again"
+    assert (line.start, line.end) == (pytest.approx(3, abs=0.1), pytest.approx(5.5, abs=0.1))
 
 
 def test_words_that_are_too_many_to_align_at_once_are_all_there() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from sottovoce.errors import OptionError
 from sottovoce.options import Options
+from sottovoce.request import Request
 from sottovoce.types import Strategy
 
 
@@ -77,3 +78,17 @@ def test_windows_are_decoded_together_unless_asked_otherwise() -> None:
     assert Options().chosen_strategy is Strategy.PARALLEL
     assert Options(condition_on_previous_text=False, carry_initial_prompt=True).chosen_strategy is Strategy.PARALLEL
     assert Options(strategy=Strategy.SEQUENTIAL).chosen_strategy is Strategy.SEQUENTIAL
+
+
+@pytest.mark.parametrize("given", [3, "left,right", ["one"], ["a", "a"], ["a", 1], {"a": 1}])
+def test_channels_are_all_or_named_one_by_one(given: Any) -> None:
+    with pytest.raises(OptionError, match=r"channels: .* was expected; pass"):
+        Request.of({"channels": given})
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"), [("chanels", "channels"), ("on_segments", "on_segment"), ("cleen", "clean")]
+)
+def test_what_is_read_of_a_source_is_known_too_by_its_name(name: str, meant: str) -> None:
+    with pytest.raises(OptionError, match=f"did you mean {meant}"):
+        Request.of({name: True})

@@ -68,3 +68,11 @@ def test_words_of_a_segment_that_was_moved_stay_inside() -> None:
     moved = within(words, 2.0, 2.6)
     assert all(2.0 <= w.start < w.end <= 2.6 for w in moved)
     assert within(words, 1.0, 3.0) == tuple(words)
+
+
+@pytest.mark.parametrize("end_s", [1.3456, 1.3444, 1.016, 1.004, 1.0])
+def test_words_end_with_their_segment_where_it_ends_inside_of_a_frame(end_s: float) -> None:
+    """The last word ended up to 5 ms behind its segment, and behind the recording."""
+    words = (Word(" a", 0.9, 1.1, 0.5), Word(" b", 1.2, 1.6, 0.5))
+    found = within(words, 1.0, end_s)
+    assert all(1.0 <= w.start <= w.end <= end_s for w in found)

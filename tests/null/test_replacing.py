@@ -35,6 +35,9 @@ def words(text: str) -> tuple[Word, ...]:
         ("张三", "章三", "我是张三人", "我是章三人"),
         ("back", r"\1", " go back", r" go \1"),
         ("ß", "ss", " Straße ß", " Straße ss"),
+        ("/./s", "", " all of it", ""),
+        (r"/m|\s/", "", " um, m m", "u,"),
+        ("/um  # a filler/x", "er", " um", " er"),
     ],
 )
 def test_whole_words_are_replaced(sought: str, becomes: str, text: str, expected: str) -> None:
@@ -67,6 +70,13 @@ def test_what_becomes_nothing_leaves_its_neighbours_alone() -> None:
     assert replaced_words(given, [rule("um", "")]) == (given[0], given[2])
 
 
+def test_words_keep_who_says_them() -> None:
+    """Speakers are told before words are replaced; a name that took two words had lost its speaker."""
+    given = tuple(Word(f" {w}", float(i), i + 1.0, 0.5, speaker) for i, (w, speaker) in enumerate(SAID))
+    found = replaced_words(given, [rule("open ai", "OpenAI"), rule("yes we do", "sure, absolutely")])
+    assert [(w.word, w.speaker) for w in found] == [(" OpenAI?", "A"), (" sure,", "B"), (" absolutely", "C")]
+
+
 def test_tokens_stay_the_models_own() -> None:
     segment = Segment(3, 0, 0.0, 1.0, " jon smyth", (1, 2), 0.0, -0.1, 1.0, 0.0, words("jon smyth"))
     found = replaced_segment(segment, [rule("smyth", "Smith")])
@@ -74,8 +84,9 @@ def test_tokens_stay_the_models_own() -> None:
     assert found.words is not None and found.words[1].word == " Smith"
 
 
+SAID = (("open", "A"), ("AI?", "A"), ("yes", "B"), ("we", "C"), ("do", "C"))
 TEXTS = st.lists(st.sampled_from(["a", "b", "ab", "um", "B."]), min_size=1, max_size=12).map(" ".join)
-SOUGHT = st.sampled_from(["a", "b", "a b", "ab", "um", "/a|b/", "/b\\.? a/", "/(a) (b)/"])
+SOUGHT = st.sampled_from(["a", "b", "a b", "ab", "um", "/a|b/", "/b\\.? a/", "/(a) (b)/", "/./s", "/a|\\s/"])
 
 
 @given(TEXTS, SOUGHT, st.sampled_from(["", "x", "x y", "longer words here", "a b"]))
@@ -126,6 +137,8 @@ def test_replacements_come_in_any_usual_form(tmp_path: Path) -> None:
         assert Request.of({"replacements": form}).options.replacements == expected
     with pytest.raises(OptionError, match="cannot be read"):
         Request.of({"replacements": "there is no such file"})
+    with pytest.raises(OptionError, match="cannot be read"):
+        Request.of({"replacements": "a\0b"})
 
 
 def test_keywords_come_in_any_usual_form(tmp_path: Path) -> None:

@@ -27,9 +27,9 @@ from sottovoce.flow.matching import key, match
 from sottovoce.flow.protocol import WAIT, Event, Flow, Got, Known, Wait
 from sottovoce.flow.question import POSITION_S
 from sottovoce.flow.spans import ONSET
+from sottovoce.flow.through import through
 from sottovoce.flow.words import POSITIONS_PER_S
 from sottovoce.options import Options
-from sottovoce.text.formats import Transcript
 from sottovoce.text.tokenizer import UNSPACED, Tokenizer
 from sottovoce.text.unspaced import is_spoken
 from sottovoce.types import SAMPLE_RATE, Align, Aligned, Sound, Strategy, Task, Window, Word
@@ -48,7 +48,7 @@ def align(
     checkpoint: Checkpoint,
     flow_id: str,
     n_in_flight: int = parallel.N_IN_FLIGHT,
-    hear: parallel.Hear = vad.blocks,
+    hear: parallel.Hear = vad.fresh_blocks,
 ) -> Flow:
     """A flow whose transcript is the lines, a segment each, with times; the rest as parallel.transcribe.
 
@@ -60,12 +60,13 @@ def align(
 
     def kept(clip: np.ndarray) -> Iterator[np.ndarray]:
         for block in hear(clip):
-            probable.append(block)
+            if len(clip) == len(samples):  # else an excerpt, in which the language is heard
+                probable.append(block)
             yield block
 
     o = replace(options, word_timestamps=True, strategy=Strategy.PARALLEL)
     run = parallel.transcribe(samples, o, checkpoint, flow_id, n_in_flight, kept)
-    heard = yield from _hushed(run)
+    heard = yield from through(run, _hushed)
     tokenizer = Tokenizer(checkpoint.n_vocab, heard.language, str(Task.TRANSCRIBE))
     speech = np.concatenate([*probable, np.zeros(1, np.float32)]) >= ONSET if probable else np.ones(1, bool)
     peak = mel.peak(samples, checkpoint.n_mels)
@@ -85,25 +86,17 @@ def _check(lines: Sequence[str], o: Options) -> None:
         "clips": (bool(o.clips), "a text is aligned with the whole recording; cut it before"),
         "strategy": (o.strategy is Strategy.SEQUENTIAL, "a text is aligned with windows in any order; leave it out"),
         "multilingual": (o.multilingual, "a text is read in one language; leave it out"),
+        "diarize": (o.diarize, "a text does not say who speaks; transcribe the recording, or leave it out"),
+        "replacements": (bool(o.replacements), "a text is aligned as it is given; change it before"),
     }
     for name, (given, why) in refused.items():
         if given:
             raise OptionError(f"{name}: {getattr(o, name)!r} was given, which align cannot honour: {why}")
 
 
-def _hushed(run: Flow) -> Generator[Window | Wait | Event, Got | None, Transcript]:
-    """A flow, of whose segments nobody hears before they are matched."""
-    got: Got | None = None
-    try:
-        while True:
-            try:
-                said = run.send(got)
-            except StopIteration as end:
-                found: Transcript = end.value
-                return found
-            got = yield Known((), said.position_s * HEARD_SHARE) if isinstance(said, Known) else said
-    finally:
-        run.close()
+def _hushed(said: Event) -> Event:
+    """Nobody hears of segments before they are matched."""
+    return Known((), said.position_s * HEARD_SHARE) if isinstance(said, Known) else said
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -180,10 +173,8 @@ class _Aligner:
             for item in run:
                 item.guess = True
             if sum(b - a for a, b in inside) >= FASTEST_S * slow * sizes.sum():
-                first, last = inside[0][0], inside[-1][1]
-                edges = first + (last - first) * np.concatenate([[0], np.cumsum(sizes)]) / sizes.sum()
-                for item, a, b in zip(run, edges, edges[1:], strict=False):
-                    item.start, item.end = float(a), float(b)
+                for item, (a, b) in zip(run, _laid(sizes, inside), strict=True):
+                    item.start, item.end = a, b
             elif len(run) <= FEW:
                 for item in run:
                     item.start = item.end = start
@@ -271,3 +262,13 @@ class _Aligner:
             times.append((start, end))
         for (item, _, _), (start, end) in zip(read, onsets.spread(times, start_s, end_s), strict=True):
             item.start, item.end = start, end
+
+
+def _laid(sizes: np.ndarray, speech: Sequence[tuple[float, float]]) -> Iterator[tuple[float, float]]:
+    """Words laid over spans of speech by their sizes, each inside of one; not over the pauses between them."""
+    spoken = np.cumsum([0.0, *(b - a for a, b in speech)])
+    edges = spoken[-1] * np.concatenate([[0], np.cumsum(sizes)]) / sizes.sum()
+    for first, last in pairwise(edges.tolist()):
+        i = min(int(np.searchsorted(spoken, (first + last) / 2, side="right")) - 1, len(speech) - 1)
+        moved = speech[i][0] - float(spoken[i])
+        yield max(speech[i][0], first + moved), min(speech[i][1], last + moved)

@@ -86,11 +86,11 @@ def transcript(heard: Transcript, items: Sequence[Item], n_lines: int) -> Transc
     """The lines as segments. heard: what the recording says by itself."""
     missing = list(_missing(items))
     _squeeze(items, heard.duration)
-    found: list[Segment] = []
-    for i in range(n_lines):
-        words = [item for item in items if item.line == i]
-        if words:
-            found.append(_segment(len(found), words))
+    lines: list[list[Item]] = [[] for _ in range(n_lines)]
+    for item in items:
+        if item.line >= 0:
+            lines[item.line].append(item)
+    found = [_segment(i, words) for i, words in enumerate(words for words in lines if words)]
     untold = list(_untold(items))
     told = [(s.start, s.end) for s in found]
     dropped = [d for d in heard.dropped if not any(a < d.end and d.start < b for a, b in told)]

@@ -173,7 +173,8 @@ def spread(times: Sequence[tuple[float, float]], start_s: float, end_s: float) -
     """Words moved as little as is needed to be inside, in order and with a length."""
     n_frames = round((end_s - start_s) * FRAMES_PER_S)
     edges = [(round((a - start_s) * FRAMES_PER_S), round((b - start_s) * FRAMES_PER_S)) for a, b in times]
-    return [(round(start_s + a, 4), round(start_s + b, 4)) for a, b in _spread(edges, n_frames)]
+    # the last frame may be cut: what is rounded to its end is outside
+    return [(min(round(start_s + a, 4), end_s), min(round(start_s + b, 4), end_s)) for a, b in _spread(edges, n_frames)]
 
 
 def _spread(edges: list[tuple[int, int]], n_frames: int) -> list[tuple[float, float]]:

@@ -40,6 +40,7 @@ LEAST_DROPPED_S = 0.5  # of speech: less is not worth a line
 SCANT_S = 1.0  # of speech: less, without a decoding that passes, is taken for a noise
 HALVED_FROM_S = 8.0  # of speech: a window that fails on all rungs is heard again in two parts
 DEEPEST = 3  # readings inside readings
+NO_WORDS, NOT_AGAIN = "no words", "words that were not heard again"  # reasons why speech has no words
 
 Steps = Generator[Window | Wait | Event, Got | None, "Reading"]
 
@@ -116,7 +117,7 @@ class Reader:
         if o.word_timestamps and segments:
             placed = yield from self._place(tokenizer, segments, sound, stretch)
         reading = yield from self._fill(segments, placed, stretch, depth)
-        dropped = (*unheard, *reading.dropped)
+        dropped = _once(unheard, reading.dropped)
         return Reading(tuple(_inside(reading.segments, stretch)), dropped, badness(found))
 
     def _decode(
@@ -230,7 +231,7 @@ class Reader:
             if same:
                 kept.append(s)
             else:
-                dropped.append(Dropped(s.start, s.end, "words that were not heard again"))
+                dropped.append(Dropped(s.start, s.end, NOT_AGAIN))
         return kept, dropped
 
     # --- segments ---------------------------------------------------------------------------------------------------
@@ -276,14 +277,14 @@ class Reader:
         placed: the same segments with their words, if any: those are kept; where they are does not say what is read.
         """
         if not segments:
-            return _nothing(stretch, "no words")
+            return _nothing(stretch, NO_WORDS)
         kept: list[Segment] = []
         dropped: list[Dropped] = []
         for i, (before, after) in enumerate(zip([None, *segments], [*segments, None], strict=True)):
             kept += placed[max(0, i - 1) : i]
             hole = _hole(stretch, before, after)
             if _speech_s(hole) < HOLE_S or depth >= DEEPEST:
-                dropped += _lines(hole, "no words")
+                dropped += _lines(hole, NO_WORDS)
                 continue
             reading = yield from self.read(hole, depth + 1)
             kept += self._without_repeats(reading.segments, before, after)
@@ -321,6 +322,18 @@ def _lines(stretch: Stretch, reason: str) -> tuple[Dropped, ...]:
         return ()
     start, end = stretch.speech[0].start, stretch.speech[-1].end
     return (Dropped(start / SAMPLE_RATE, end / SAMPLE_RATE, reason),)
+
+
+def _once(unheard: Sequence[Dropped], holes: Sequence[Dropped]) -> tuple[Dropped, ...]:
+    """Lines for words that were not heard again, and for the speech that has none since: one for what is the same."""
+
+    def meets(a: Dropped, b: Dropped) -> bool:
+        return a.start < b.end and b.start < a.end
+
+    why = {d: NOT_AGAIN for d in holes if d.reason == NO_WORDS and any(meets(d, u) for u in unheard)}
+    lines = [replace(d, reason=why.get(d, d.reason)) for d in holes]
+    lines += [u for u in unheard if not any(meets(d, u) for d in holes)]
+    return tuple(sorted(lines, key=lambda line: line.start))
 
 
 def _hole(stretch: Stretch, before: Segment | None, after: Segment | None) -> Stretch:

@@ -74,7 +74,7 @@ def replaced_words(words: Sequence[Word], rules: Sequence[Rule]) -> tuple[Word, 
         text = "".join(w.word for w in found)
         for start, end, becomes in reversed(_edits(text, r)):
             found = _edited(found, start, end, becomes)
-    return tuple(found)
+    return tuple(w for w in found if w.word.strip())
 
 
 def replaced_segment(segment: Segment, rules: Sequence[Rule]) -> Segment:
@@ -87,7 +87,7 @@ def replaced_segment(segment: Segment, rules: Sequence[Rule]) -> Segment:
 
 def _check_template(pattern: re.Pattern[str], becomes: str) -> None:
     """Raise re.error or IndexError for a group that the pattern does not have, as the first match would."""
-    groups = "|".join((pattern.pattern, ""))  # matches nothing too
+    groups = f"{pattern.pattern}\n|"  # matches nothing too, also where the expression ends in a comment
     match = re.compile(groups, pattern.flags).match("")
     assert match is not None
     match.expand(becomes)
@@ -100,10 +100,11 @@ def _bounds(character: str) -> bool:
 
 def _edits(text: str, r: Rule) -> list[tuple[int, int, str]]:
     """(start, end, becomes) of each match; with nothing in its place, the space before it goes too."""
-    found = []
+    found: list[tuple[int, int, str]] = []
     for match in r.pattern.finditer(text):
         start, end, becomes = match.start(), match.end(), r.of(match)
-        if start < end and not becomes and text[:start][-1:].isspace():
+        edited = found[-1][1] if found else 0  # so far: a space that is gone already is not taken twice
+        if edited < start < end and not becomes and text[start - 1].isspace():
             start -= 1
         if start < end:
             found.append((start, end, becomes))
@@ -123,19 +124,20 @@ def _edited(words: list[Word], start: int, end: int, becomes: str) -> list[Word]
 
 
 def _laid(text: str, over: Sequence[Word]) -> list[Word]:
-    """The words of a text, over the time of others."""
-    parts = re.findall(r"\s*\S+", text)
+    """The words of a text, over the time of others; with all its spaces, for other matches may lie before them."""
+    parts = re.findall(r"\s*\S+(?:\s+$)?|\s+$", text)
     if len(parts) == len(over):
         return [replace(w, word=part) for w, part in zip(over, parts, strict=True)]
-    if not parts:
-        return []
+    if not text.strip():
+        return [replace(over[0], word=text, end=max(over[0].start, over[-1].end))] if text else []
     start, end = over[0].start, max(over[0].start, over[-1].end)
     probability = sum(w.probability for w in over) / len(over)
     n, done, found = sum(len(p.strip()) for p in parts), 0, []
     for part in parts:
         a, done = done, done + len(part.strip())
         first, last = (round(start + (end - start) * x / n, 2) for x in (a, done))
-        found.append(Word(part, first, last, probability))
+        under = next((w for w in over if (first + last) / 2 < w.end), over[-1])  # whose speaker it keeps
+        found.append(replace(under, word=part, start=first, end=last, probability=probability))
     # rounding must not move the edges
     found[0], found[-1] = replace(found[0], start=start), replace(found[-1], end=end)
     return found
