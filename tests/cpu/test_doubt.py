@@ -86,3 +86,16 @@ def test_blocks_are_heard_without_memory_but_for_a_second() -> None:
     # what is heard before a block begins with the recording's own samples there, here with none
     assert found[3][:100] == pytest.approx(alone[vad.RECENT : vad.RECENT + 100], abs=0.02)
     assert found[0] == pytest.approx(next(iter(vad.blocks(sound))), abs=1e-5)
+
+
+def test_a_sentence_that_is_said_again_and_again_is_kept() -> None:
+    """A window that repeats itself failed in whole and in halves, and all of its words were dropped."""
+    again = " The same words are said in the same way"
+
+    def answer(window: Window) -> Decoded:
+        _, size = at(window)
+        return said(0.0, again * max(1, round(size / 3.5)), size)
+
+    played = run([(0.0, 28.0)], answer, seconds=28.0)
+    n = played.transcript.text.count(again)
+    assert 5 <= n <= 10 and not played.transcript.dropped

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 
 import numpy as np
 
@@ -39,6 +40,7 @@ LEAST_TOKENS = 16  # that must have room for going on
 LEAST_DROPPED_S = 0.5  # of speech: less is not worth a line
 SCANT_S = 1.0  # of speech: less, without a decoding that passes, is taken for a noise
 HALVED_FROM_S = 8.0  # of speech: a window that fails on all rungs is heard again in two parts
+REPEATED_FROM_S = 3.0  # of speech: the same for one that repeats itself
 DEEPEST = 3  # readings inside readings
 NO_WORDS, NOT_AGAIN = "no words", "words that were not heard again"  # reasons why speech has no words
 
@@ -104,12 +106,14 @@ class Reader:
             decoded, found, agreed = yield from self._decode(tokenizer, stretch, sound, context)
         if is_silence(o, decoded):
             return _nothing(stretch, "no speech")
-        if found and not agreed and (depth or _speech_s(stretch) < SCANT_S):
-            return _nothing(stretch, max(found).reason)
-        if not depth and badness(found) >= Fault.DENSE and _speech_s(stretch) > HALVED_FROM_S:
-            parts = yield from self._read_halves(stretch)
+        # who says a sentence again and again, says it once in a part that is short enough
+        least_s = REPEATED_FROM_S if Fault.REPETITIVE in found else inf if depth else HALVED_FROM_S
+        if depth < DEEPEST and badness(found) >= Fault.DENSE and _speech_s(stretch) > least_s:
+            parts = yield from self._read_halves(stretch, depth + 1)
             if parts.badness < badness(found):
                 return parts
+        if found and not agreed and (depth or _speech_s(stretch) < SCANT_S):
+            return _nothing(stretch, max(found).reason)
         decoded = yield from self._go_on(tokenizer, decoded, stretch, sound, context)
         segments = self._segments(tokenizer, decoded, stretch)
         segments, unheard = yield from self._heard_twice(tokenizer, segments, stretch)
@@ -198,13 +202,13 @@ class Reader:
             decoded = replace(decoded, tokens=begun + more.tokens, avg_logprob=mean)
         return decoded
 
-    def _read_halves(self, stretch: Stretch) -> Steps:
+    def _read_halves(self, stretch: Stretch, depth: int) -> Steps:
         """Other boundaries, other words: the stretch in two parts or three, each read by itself."""
         segments: list[Segment] = []
         dropped: list[Dropped] = []
         worst = 0
         for part in halves(stretch, self.samples):
-            reading = yield from self.read(part, depth=1)
+            reading = yield from self.read(part, depth)
             segments += reading.segments
             dropped += reading.dropped
             worst = max(worst, reading.badness)
