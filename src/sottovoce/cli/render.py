@@ -86,7 +86,7 @@ def _places(files: tuple[str, ...], formats: tuple[str, ...], folder: str | None
         taken.add(free.casefold())
         paths = [Path(folder or ".") / f"{free}.{format}" for format in formats]
         for path in paths:
-            if any(other != STANDARD and _is_same(path, other) for other in files):
+            if any(other != STANDARD and is_same(path, other) for other in files):
                 raise OptionError(
                     f"{path}: it would be written over, and it is read; choose another folder with --output-dir"
                 )
@@ -98,7 +98,8 @@ def _places(files: tuple[str, ...], formats: tuple[str, ...], folder: str | None
     return places
 
 
-def _is_same(path: Path, other: str) -> bool:
+def is_same(path: Path, other: str) -> bool:
+    """Both are one file, which is there."""
     try:
         return path.samefile(other)
     except OSError:
