@@ -105,9 +105,7 @@ def _paths(folder: Path, stem: str, formats: tuple[str, ...], text: str) -> dict
     every = {format: folder / f"{stem}.{format}" for format in formats}
     free = {format: path for format, path in every.items() if text == "-" or not is_same(path, text)}
     if every and not free:
-        raise OptionError(
-            f"{text}: it would be written over, and it is read; choose another folder with --output-dir"
-        )
+        raise OptionError(f"{text}: it would be written over, and it is read; choose another folder with --output-dir")
     return free
 
 

@@ -54,7 +54,9 @@ def _segments(text: str) -> list[str]:
     except ValueError as e:
         raise OptionError(f"text: no json was given ({e}); {expected}") from e
     parts = given.get("segments") if isinstance(given, dict) else given
-    found = [part.get("text") if isinstance(part, dict) else part for part in (parts if isinstance(parts, list) else ())]
+    found = [
+        part.get("text") if isinstance(part, dict) else part for part in (parts if isinstance(parts, list) else ())
+    ]
     if not found or not all(isinstance(part, str) for part in found):
         raise OptionError(f"text: json without texts was given; {expected}")
     return [str(part) for part in found]
