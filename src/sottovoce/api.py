@@ -346,7 +346,7 @@ class Whisper:
     def _each(self, sources: Iterable[tuple[K, Source]], request: Request) -> Iterator[tuple[K, Event | Done]]:
         left = Left()
         if request.options.diarize:
-            _ = self.diarizer  # an error of its own is not each recording's
+            self.diarizer.known(request.options)  # an error of its own is not each recording's; and files are read once
 
         def read(source: Source) -> Flow:
             duration_s, flow = self.opened(source, request, left)

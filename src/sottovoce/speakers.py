@@ -55,6 +55,7 @@ class Diarizer:
         state = content["model_state"]  # its hash is known, and so is what is in it
         self._voices = Voices({name: tensor.read().float32() for name, tensor in state.items()}, n)
         self._segmentation = session(at[networks.SEGMENTATION], n)
+        self._known: tuple[tuple[tuple[str, Any], ...], Mapping[str, np.ndarray]] | None = None
 
     def turns(
         self,
@@ -85,7 +86,7 @@ class Diarizer:
 
     def of(self, samples: np.ndarray, options: Options, on_progress: OnProgress | None = None) -> tuple[Turn, ...]:
         """`turns` of (N,) float32 samples at 16 kHz, as options ask for them."""
-        known = {name: self._voice(name, source) for name, source in options.known_speakers}
+        known = self.known(options)
         least = options.speakers or options.min_speakers or 1
         number = Number(least, options.speakers or options.max_speakers or MOST)
         found = diarization.diarize(samples, self._segmentation, self._voices, number, on_progress)
@@ -94,6 +95,14 @@ class Diarizer:
         return tuple(
             Turn(turn.start / SAMPLE_RATE, turn.end / SAMPLE_RATE, names[turn.speaker]) for turn in found.turns
         )
+
+    def known(self, options: Options) -> Mapping[str, np.ndarray]:
+        """The voices of known speakers, heard once for all recordings with the same options. Raises AudioError."""
+        if self._known is None or self._known[0] is not options.known_speakers:
+            voices = {name: self._voice(name, source) for name, source in options.known_speakers}
+            self._known = options.known_speakers, voices
+            return voices
+        return self._known[1]
 
     def _voice(self, name: str, source: Source) -> np.ndarray:
         found = diarization.diarize(decode.load(source), self._segmentation, self._voices, Number(1, 1))
