@@ -18,7 +18,7 @@ from sottovoce.audio import apart, cleanup, decode
 from sottovoce.audio.source import Source, is_at_hand
 from sottovoce.config import Config
 from sottovoce.engine.device import Choice
-from sottovoce.errors import AudioError, EngineError
+from sottovoce.errors import AudioError, EngineError, OptionError
 from sottovoce.flow import forced, longform, parallel
 from sottovoce.flow.drive import Done, adrive, drive, drive_all
 from sottovoce.flow.mending import Hook, mended
@@ -221,14 +221,17 @@ class Whisper:
         """A given text with the times of its words: forced alignment, whatever the recording's length.
 
         text: its lines are the segments of the result; a list of lines, or a transcript, keeps those that it has. Blank
-        lines are left out. options: the fields of `Options`, as for `transcribe`, but task, clips, multilingual and the
-        sequential strategy; the language is detected if left out.
+        lines are left out. options: as for `transcribe`, but task, clips, multilingual, diarize, channels, replacements,
+        on_segment and the sequential strategy; the language is detected if left out.
         Text that nobody spoke is in `missing`, and its words have a probability of 0; speech that is in no line is in
         `dropped`. on_progress as `transcribe`.
         Raises AudioError, OptionError, EngineError.
         """
         on_progress: OnProgress | None = options.pop("on_progress", None)
         request = Request.of(options)
+        for name, given in (("channels", request.channels), ("on_segment", request.on_segment)):
+            if given:
+                raise OptionError(f"{name}: {given!r} was given, which align cannot honour; leave it out")
         samples = self.load(source, request)
         run = self.events(self.align_flow(samples, text, request.options))
         while True:

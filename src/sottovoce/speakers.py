@@ -20,6 +20,7 @@ from sottovoce.audio.voices import Voices
 from sottovoce.config import Config
 from sottovoce.errors import AudioError, OptionError
 from sottovoce.flow.protocol import Event, Flow, Heard, Known
+from sottovoce.flow.switching import by_language
 from sottovoce.flow.through import through
 from sottovoce.model import hub, networks
 from sottovoce.model.pickled import read_pickled
@@ -171,16 +172,23 @@ def side_by_side(flows: Sequence[tuple[str, Flow]]) -> Flow:
 
     for _, flow in flows:
         done.append((yield from through(flow, change)))
-    named = [(name, transcript.segments) for (name, _), transcript in zip(flows, done, strict=True)]
+    differ = len({transcript.language for transcript in done if transcript.segments}) > 1
+    named = [
+        (name, [replace(s, language=s.language or one.language) for s in one.segments] if differ else one.segments)
+        for (name, _), one in zip(flows, done, strict=True)
+    ]
     segments = tuple(merged(named))
     most = max(done, key=lambda transcript: len(transcript.text))
     yield Known(segments, most.duration)
+    shares = by_language(segments)
     coverages = [transcript.coverage for transcript in done if transcript.coverage is not None]
     dropped = [one for transcript in done for one in transcript.dropped]
     return replace(
         most,
         text="".join(segment.text for segment in segments),
         segments=segments,
+        language=next(iter(shares), most.language),
+        languages=shares,
         coverage=min(coverages) if coverages else None,
         dropped=tuple(sorted(dropped, key=lambda one: one.start)),
     )

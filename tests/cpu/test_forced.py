@@ -112,7 +112,12 @@ def test_one_line_may_be_many(tiny: Whisper, known: np.ndarray) -> None:
 
 @pytest.mark.weights
 @pytest.mark.parametrize(
-    "wish", [{"task": "translate"}, {"clips": "0,1"}, {"strategy": "sequential"}, {"multilingual": True}]
+    "wish",
+    [
+        *({"task": "translate"}, {"clips": "0,1"}, {"strategy": "sequential"}, {"multilingual": True}),
+        # these were taken, and nothing came of them
+        *({"diarize": True}, {"channels": True}, {"replacements": ["old=new"]}, {"on_segment": lambda s: None}),
+    ],
 )
 def test_what_align_cannot_honour_is_refused(tiny: Whisper, known: np.ndarray, wish: dict[str, object]) -> None:
     with pytest.raises(OptionError, match=next(iter(wish))):

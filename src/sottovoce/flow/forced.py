@@ -85,6 +85,8 @@ def _check(lines: Sequence[str], o: Options) -> None:
         "clips": (bool(o.clips), "a text is aligned with the whole recording; cut it before"),
         "strategy": (o.strategy is Strategy.SEQUENTIAL, "a text is aligned with windows in any order; leave it out"),
         "multilingual": (o.multilingual, "a text is read in one language; leave it out"),
+        "diarize": (o.diarize, "its words have no speakers; leave it out"),
+        "replacements": (bool(o.replacements), "a text is aligned as it is; mend it before"),
     }
     for name, (given, why) in refused.items():
         if given:
