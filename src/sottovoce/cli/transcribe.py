@@ -40,7 +40,8 @@ def _maybe(name: str, kind: type[int] | type[float], default: float | None, help
 @click.option(
     "--output-format", "-f", type=Formats("none"), default="all", show_default=True,
     help="files to write for each recording: txt, vtt, srt, tsv, json, ass, lrc, csv, md; several with commas between; "
-    "all: the first five, as whisper's; none: text on stdout only",
+    "all: the first five, as whisper's; diarized_json: as OpenAI's, with --diarize or --channels; none: text on stdout "
+    "only",
 )  # fmt: skip
 @_yes_no("--verbose", True, "print the text on stdout; with times, where stdout is a terminal")
 @click.option("--times", is_flag=True, help="with times, also where stdout is no terminal")
