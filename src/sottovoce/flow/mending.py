@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from sottovoce.errors import OptionError
-from sottovoce.flow.protocol import Flow, Known
-from sottovoce.text.formats import Dropped, Transcript
+from sottovoce.flow.protocol import Event, Flow, Known
+from sottovoce.flow.through import through
+from sottovoce.text.formats import Dropped
 from sottovoce.text.replacing import Rule, replaced_segment
 from sottovoce.types import Segment
 
@@ -23,7 +24,9 @@ def mended(flow: Flow, rules: Sequence[Rule], hook: Hook | None) -> Flow:
     segments: list[Segment] = []
     dropped: list[Dropped] = []
 
-    def mend(known: Known) -> Known:
+    def mend(known: Event) -> Event:
+        if not isinstance(known, Known):
+            return known
         kept: list[Segment] = []
         for segment in known.segments:
             found = replaced_segment(segment, rules)
@@ -40,21 +43,7 @@ def mended(flow: Flow, rules: Sequence[Rule], hook: Hook | None) -> Flow:
         segments.extend(kept)
         return Known(tuple(kept), known.position_s)
 
-    try:
-        said = next(flow)
-        while True:
-            if isinstance(said, Known):
-                said = mend(said)
-            try:
-                got = yield said
-            except Exception as e:
-                said = flow.throw(e)
-            else:
-                said = flow.send(got)
-    except StopIteration as end:
-        whole: Transcript = end.value
-    finally:
-        flow.close()
+    whole = yield from through(flow, mend)
     lines = sorted((*whole.dropped, *dropped), key=lambda line: line.start)
     return replace(whole, text="".join(s.text for s in segments), segments=tuple(segments), dropped=tuple(lines))
 

@@ -135,7 +135,7 @@ def _laid(text: str, over: Sequence[Word]) -> list[Word]:
     for part in parts:
         a, done = done, done + len(part.strip())
         first, last = (round(start + (end - start) * x / n, 2) for x in (a, done))
-        found.append(Word(part, first, last, probability))
+        found.append(Word(part, first, last, probability, over[0].speaker))
     # rounding must not move the edges
     found[0], found[-1] = replace(found[0], start=start), replace(found[-1], end=end)
     return found
