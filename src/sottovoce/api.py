@@ -229,8 +229,8 @@ class Whisper:
         """
         on_progress: OnProgress | None = options.pop("on_progress", None)
         request = Request.of(options)
-        for name in ("channels", "on_segment"):
-            if given := getattr(request, name):
+        for name, given in (("channels", request.channels), ("on_segment", request.on_segment)):
+            if given:
                 raise OptionError(f"{name}: {given!r} was given, which align cannot honour; leave it out")
         samples = self.load(source, request)
         run = self.events(self.align_flow(samples, text, request.options))
@@ -349,7 +349,7 @@ class Whisper:
     def _each(self, sources: Iterable[tuple[K, Source]], request: Request) -> Iterator[tuple[K, Event | Done]]:
         left = Left()
         if request.options.diarize:
-            _ = self.diarizer  # an error of its own is not each recording's
+            self.diarizer.known(request.options)  # an error of its own is not each recording's; and files are read once
 
         def read(source: Source) -> Flow:
             duration_s, flow = self.opened(source, request, left)

@@ -43,7 +43,7 @@ class Request:
         if hook is not None and not callable(hook):
             raise OptionError(f"on_segment: {hook!r} was given, a function of a Segment was expected; leave it out")
         clean = clean_steps("clean", values.pop("clean", None))
-        known = {f.name for f in fields(Options)}
+        known = {f.name for f in (*fields(Options), *fields(cls)) if f.name != "options"}
         for name in values:
             if name not in known:
                 meant = known | {*others, "clean"}

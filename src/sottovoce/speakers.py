@@ -20,6 +20,7 @@ from sottovoce.audio.voices import Voices
 from sottovoce.config import Config
 from sottovoce.errors import AudioError, OptionError
 from sottovoce.flow.protocol import Event, Flow, Heard, Known
+from sottovoce.flow.switching import by_language
 from sottovoce.flow.through import through
 from sottovoce.model import hub, networks
 from sottovoce.model.pickled import read_pickled
@@ -55,6 +56,7 @@ class Diarizer:
         state = content["model_state"]  # its hash is known, and so is what is in it
         self._voices = Voices({name: tensor.read().float32() for name, tensor in state.items()}, n)
         self._segmentation = session(at[networks.SEGMENTATION], n)
+        self._known: tuple[tuple[tuple[str, Any], ...], Mapping[str, np.ndarray]] | None = None
 
     def turns(
         self,
@@ -85,7 +87,7 @@ class Diarizer:
 
     def of(self, samples: np.ndarray, options: Options, on_progress: OnProgress | None = None) -> tuple[Turn, ...]:
         """`turns` of (N,) float32 samples at 16 kHz, as options ask for them."""
-        known = {name: self._voice(name, source) for name, source in options.known_speakers}
+        known = self.known(options)
         least = options.speakers or options.min_speakers or 1
         number = Number(least, options.speakers or options.max_speakers or MOST)
         found = diarization.diarize(samples, self._segmentation, self._voices, number, on_progress)
@@ -94,6 +96,14 @@ class Diarizer:
         return tuple(
             Turn(turn.start / SAMPLE_RATE, turn.end / SAMPLE_RATE, names[turn.speaker]) for turn in found.turns
         )
+
+    def known(self, options: Options) -> Mapping[str, np.ndarray]:
+        """The voices of known speakers, heard once for all recordings with the same options. Raises AudioError."""
+        if self._known is None or self._known[0] is not options.known_speakers:
+            voices = {name: self._voice(name, source) for name, source in options.known_speakers}
+            self._known = options.known_speakers, voices
+            return voices
+        return self._known[1]
 
     def _voice(self, name: str, source: Source) -> np.ndarray:
         found = diarization.diarize(decode.load(source), self._segmentation, self._voices, Number(1, 1))
@@ -162,16 +172,23 @@ def side_by_side(flows: Sequence[tuple[str, Flow]]) -> Flow:
 
     for _, flow in flows:
         done.append((yield from through(flow, change)))
-    named = [(name, transcript.segments) for (name, _), transcript in zip(flows, done, strict=True)]
+    differ = len({transcript.language for transcript in done if transcript.segments}) > 1
+    named = [
+        (name, [replace(s, language=s.language or one.language) for s in one.segments] if differ else one.segments)
+        for (name, _), one in zip(flows, done, strict=True)
+    ]
     segments = tuple(merged(named))
     most = max(done, key=lambda transcript: len(transcript.text))
     yield Known(segments, most.duration)
+    shares = by_language(segments)
     coverages = [transcript.coverage for transcript in done if transcript.coverage is not None]
     dropped = [one for transcript in done for one in transcript.dropped]
     return replace(
         most,
         text="".join(segment.text for segment in segments),
         segments=segments,
+        language=next(iter(shares), most.language),
+        languages=shares,
         coverage=min(coverages) if coverages else None,
         dropped=tuple(sorted(dropped, key=lambda one: one.start)),
     )

@@ -55,14 +55,14 @@ def test_the_same_is_said_again(text: str, other: str, same: bool) -> None:
 def test_what_is_not_heard_again_is_dropped_with_a_line() -> None:
     def answer(window: Window) -> Decoded:
         start, size = at(window)
-        if start == 0 and size > 20:
-            return said(0.0, " A voice speaks here for some seconds, yes.", 8.0, 8.0, INVENTED, 16.0)
+        if start == 0 and size > 10:
+            return said(0.0, " A voice speaks here for some seconds, yes.", 8.0, 8.0, INVENTED, 12.0)
         return UNSURE
 
-    played = run([(0.0, 8.0), (12.0, 12.3), (16.5, 24.0)], answer, seconds=25.0)
+    played = run([(0.0, 8.0), (10.0, 10.3)], answer, seconds=14.0)
     assert INVENTED not in played.transcript.text and "A voice speaks" in played.transcript.text
     (line,) = [d for d in played.transcript.dropped if d.reason == "words that were not heard again"]
-    assert (line.start, line.end) == pytest.approx((8.0, 16.0))
+    assert (line.start, line.end) == pytest.approx((8.0, 12.0))
 
 
 def test_what_is_heard_again_stays() -> None:

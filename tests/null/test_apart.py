@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from sottovoce.audio import apart
-from sottovoce.errors import OptionError
+from sottovoce.errors import AudioError, OptionError
 from tests.commands import RATE, write_wav
 from tests.voice import voice
 
@@ -76,6 +76,12 @@ def test_equal_channels_are_heard_once_and_that_is_said(caplog: pytest.LogCaptur
         found = apart.load(wav(TALK, TALK))
     assert found.are_same and len(found.sounds) == 1
     assert "same sound" in caplog.text
+
+
+@pytest.mark.parametrize("stream", [1, -1])
+def test_a_stream_that_is_not_there_is_not_said_to_have_one_channel(stream: int) -> None:
+    with pytest.raises(AudioError, match=f"audio stream {stream} was asked for"):
+        apart.load(wav(*halves()), stream=stream)
 
 
 def test_one_channel_is_refused_with_what_to_do(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from itertools import groupby
 
 import numpy as np
@@ -132,3 +133,16 @@ def test_of_a_long_recording_not_all_voices_are_compared_and_all_are_told() -> N
     order = list(dict.fromkeys(owners.tolist()))
     told = [key for key, _ in groupby(order[turn.speaker] for turn in found.turns)]
     assert told == [key for key, _ in groupby(owners.tolist())]
+
+
+def test_the_line_of_many_speakers_takes_not_much_more_than_itself() -> None:
+    """Ranks of every speaker in every frame took 0.7 GB for 10 hours with 20 speakers, beside the recording."""
+    n, k = 1440, 20  # two hours
+    level = np.full((N_FRAMES, N_LOCAL), 200, np.uint8)
+    stretches = tuple(Stretch(i, 0, 0, N_FRAMES, 9.9) for i in range(n))
+    heard = Heard(n * diarization.STEP, diarization.STEP, (level,) * n, stretches, np.zeros((n, 3), np.float32))
+    tracemalloc.start()
+    line = diarization._line(heard, np.arange(n) % k, k)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3 * line.size * 4, f"{peak / line.size:.1f} bytes a speaker and frame"

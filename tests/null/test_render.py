@@ -60,6 +60,19 @@ def test_words_apart_from_segments_are_handed_out_with_their_marks() -> None:
     assert t.segments[0].avg_logprob == -0.1
 
 
+def test_a_language_by_its_name_becomes_its_code() -> None:
+    """Segments of verbose_json look like ours; its "japanese" had the rules of no language."""
+    t = Transcript.from_dict({**VERBOSE, "language": "Japanese", "segments": SEGMENTS})
+    assert t.language == "ja"
+
+
+@pytest.mark.parametrize(("name", "time"), [("start", -0.5), ("end", float("nan")), ("end", float("inf"))])
+def test_times_that_are_none_are_refused(name: str, time: float) -> None:
+    """They failed while a file was written, as a fault of ours."""
+    with pytest.raises(OptionError, match="seconds from 0 on were expected"):
+        Transcript.from_dict({**VERBOSE, "segments": [{**SEGMENTS[0], name: time}]})
+
+
 def test_words_alone_become_sentences() -> None:
     """timestamp_granularities=["word"] leaves segments out."""
     for segments in ({}, {"segments": None}):
@@ -161,6 +174,8 @@ def test_all_are_whispers_five_and_each_other_format_is_asked_for_by_name(talk: 
 def test_two_of_one_name_get_a_number(talk: Path) -> None:
     assert run(["render", "talk.json", "calls/talk.json", "-f", "txt", "-o", "out"]) == Exit.DONE
     assert (talk / "out/talk-2.txt").read_text() == "A: Hi there.\nB: Yes.\n"
+    assert run(["render", "calls/talk.json", "-f", "diarized_json", "-o", "out"]) == Exit.DONE
+    assert (talk / "out/talk.diarized.json").is_file()  # as transcribe calls it
 
 
 def test_rules_are_those_of_the_flags(talk: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -175,8 +190,9 @@ def test_rules_are_those_of_the_flags(talk: Path, capsys: pytest.CaptureFixture[
 
 
 def test_another_language_has_other_rules(talk: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["render", "talk.json", "-f", "ass", "-o", "-", "-l", "Japanese"]) == Exit.DONE
-    assert "Noto Sans CJK JP" in capsys.readouterr().out
+    for language, font in (("Japanese", "Noto Sans CJK JP"), ("zh-TW", "Noto Sans CJK SC")):
+        assert run(["render", "talk.json", "-f", "ass", "-o", "-", "-l", language]) == Exit.DONE
+        assert font in capsys.readouterr().out
 
 
 def test_a_pipe_goes_to_a_pipe(talk: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,6 +245,14 @@ def job(*arguments: str) -> Job:
         patch.setattr("sottovoce.cli.transcribe.prepare", lambda job, screen: (found.append(job), ([], []))[1])
         assert run(["transcribe", *arguments]) == Exit.DONE
     return found[0]
+
+
+@pytest.mark.parametrize("formats", ["diarized_json", "srt,diarized_json"])
+def test_speakers_are_asked_for_before_anything_is_decoded(formats: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Among other formats it was found out when the recording had been decoded."""
+    assert run(["transcribe", "a.wav", "-f", formats]) == Exit.USAGE
+    assert "it needs --diarize or --channels" in capsys.readouterr().err
+    assert job("a.wav", "-f", formats, "--channel-names", "Anna,Bert").formats[-1] == "diarized_json"
 
 
 def test_formats_are_joined_by_commas() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -150,3 +151,10 @@ def test_keywords_come_in_any_usual_form(tmp_path: Path) -> None:
     for wrong in (["..."], [("Ada", 0)], [("Ada", 11)], [("Ada", "much")], 5, [("Ada",)]):
         with pytest.raises(OptionError, match="keywords"):
             Request.of({"keywords": wrong})
+
+
+def test_replaced_words_keep_their_speaker() -> None:
+    """Where one word became two, nobody said them any more."""
+    said = tuple(replace(word, speaker="Anna") for word in words("in NYC today"))
+    found = replaced_words(said, [rule("NYC", "New York"), rule("in New York", "there")])
+    assert [(w.word, w.speaker) for w in found] == [(" there", "Anna"), (" today", "Anna")]

@@ -132,6 +132,27 @@ def test_channels_are_merged_by_time() -> None:
     assert [event.position_s for event in events if isinstance(event, Known)] == [2.5, 5.0, 5.0]
 
 
+@pytest.mark.parametrize("told", [None, "by segment"])
+def test_channels_may_speak_two_languages(told: str | None) -> None:
+    """All of the recording was said to be in the language of the channel that says most."""
+    left, right = segment("good morning and yes please", 0.0), segment("guten Tag", 3.0)
+    if told:
+        left, right = replace(left, language="en"), replace(right, language="de")
+    flows = [
+        (name, flow(end=Transcript(one.text, (one,), code, 5.0, languages={code: 1.0} if told else {})))
+        for name, one, code in (("left", left, "en"), ("right", right, "de"))
+    ]
+    _, transcript = drive(side_by_side(flows))  # type: ignore[arg-type]
+    assert [s.language for s in transcript.segments] == ["en", "de"]
+    assert transcript.language == "en" and transcript.languages == {"en": 0.7143, "de": 0.2857}
+
+
+def test_a_keyword_of_what_is_read_is_guessed_too() -> None:
+    for wrong, right in (("channnels", "channels"), ("cleen", "clean"), ("diarise", "diarize")):
+        with pytest.raises(OptionError, match=f"did you mean {right}"):
+            Request.of({wrong: True})
+
+
 def test_rttm_is_nists() -> None:
     assert forms.rttm([Turn(1.0, 2.5, "Anna B")], "my talk") == (
         "SPEAKER my_talk 1 1.000 1.500 <NA> <NA> Anna_B <NA> <NA>\n"

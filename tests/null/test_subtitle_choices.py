@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from itertools import pairwise
 from math import nan
 
@@ -28,6 +29,17 @@ def test_lines_end_before_conjunctions_and_prepositions_and_are_even() -> None:
     assert lines(" She walked home through the rain because nobody would drive her.", "en", end=6) == [
         "She walked home through the rain/because nobody would drive her."
     ]
+
+
+def test_many_lines_are_chosen_as_soon_as_few() -> None:
+    """Every way to break ten lines was tried: half a minute of speech took longer than anybody waits."""
+    words = ["ab", "cde", "fghi", "j"] * 60
+    layout = Layout(max_lines=10, max_chars_per_line=20, max_chars_per_second=1000, max_duration=600)
+    begun = time.process_time()
+    found = lines(" ".join(words), "en", layout)
+    assert time.process_time() - begun < 10  # 0.4; without memory more than minutes
+    shown_lines = [line for one in found for line in one.split("/")]
+    assert " ".join(shown_lines).split() == words and max(map(len, shown_lines)) <= 20
 
 
 def test_sentences_end_subtitles() -> None:

@@ -32,6 +32,29 @@ def test_a_text_becomes_subtitles_with_its_own_lines(tmp_path: Path) -> None:
     assert {p.suffix for p in (tmp_path / "out").iterdir()} == {".txt", ".srt", ".vtt", ".tsv", ".json"}
 
 
+@pytest.mark.weights
+def test_the_text_that_is_given_is_not_written_over(tmp_path: Path) -> None:
+    """`sottovoce align talk.mp3 talk.txt` made of talk.txt what it had read: blank lines and columns were gone."""
+    (tmp_path / "known.ogg").write_bytes(KNOWN.read_bytes())
+    written = f"\n  {SPOKEN}\n\n"
+    (tmp_path / "known.txt").write_text(written, "utf-8")
+    done = run("align", "known.ogg", "known.txt", *FAST, cwd=tmp_path)
+    assert done.returncode == Exit.DONE, done.stderr
+    assert (tmp_path / "known.txt").read_text("utf-8") == written
+    assert "known.txt: left as it is" in done.stderr
+    assert (tmp_path / "known.srt").is_file()
+
+
+@pytest.mark.parametrize(
+    ("format", "said"), [("txt", "it would be written over"), ("srt,diarized_json", "align knows no speakers")]
+)
+def test_what_cannot_be_written_is_said_before_a_model_is_loaded(tmp_path: Path, format: str, said: str) -> None:
+    (tmp_path / "known.ogg").write_bytes(KNOWN.read_bytes())
+    (tmp_path / "known.txt").write_text(SPOKEN, "utf-8")
+    done = run("align", "known.ogg", "known.txt", "--model", "none", "-f", format, cwd=tmp_path)
+    assert done.returncode == Exit.USAGE and said in done.stderr, done.stderr
+
+
 @pytest.mark.parametrize(
     ("recording", "text", "code", "said"),
     [

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
+import subprocess
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 
-from tests.commands import FAST, RATE, run, samples, write_wav
+from sottovoce import Whisper
+from sottovoce.cli.exits import Exit
+from sottovoce.errors import AudioError
+from tests.commands import COMMAND, FAST, RATE, environ, run, samples, write_wav
 
 pytestmark = pytest.mark.weights
 
@@ -58,6 +63,25 @@ def test_diarize_writes_files(talk: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert not done.stdout
     assert set(json.loads((tmp_path / "out" / "talk.json").read_text())["speakers"]) == {"SPEAKER_00", "Anna"}
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device here is always full")
+def test_a_full_disk_is_a_failure_of_diarize_too(talk: Path) -> None:
+    """It said so, and ended with 0."""
+    with open("/dev/full", "w") as full:
+        command = [COMMAND, "diarize", talk]
+        done = subprocess.run(command, env=environ(), stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == Exit.OUTPUT and "standard output cannot be written" in done.stderr
+
+
+def test_a_known_speaker_is_heard_once_for_all_recordings(talk: Path) -> None:
+    """A file that is open was at its end for the second recording."""
+    sound = io.BytesIO(write_wav(talk.with_name("anna.wav"), voices()[1]).read_bytes())
+    with Whisper("tiny.en", device="cpu") as model:
+        found = model.transcribe([talk, talk], diarize=True, known_speakers={"Anna": sound}, beam_size=1)
+        assert all({s.speaker for s in t.segments} == {"SPEAKER_00", "Anna"} for t in found)
+        with pytest.raises(AudioError, match="there is no such file"):
+            list(model.transcribe_each([(0, talk)], diarize=True, known_speakers={"Anna": "none.wav"}))
 
 
 def test_words_have_speakers(talk: Path, tmp_path: Path) -> None:

@@ -52,7 +52,9 @@ def load(
         if not isinstance(source, str | bytes) and hasattr(source, "read"):
             source = source.read()  # a pipe is read once, its channels one after another
         tracks = decode.probe(source)
-        n = tracks[stream].channels if stream < len(tracks) else 1
+        if not 0 <= stream < len(tracks):
+            decode.load(source, stream=stream, end_s=0.1)  # which says what there is
+        n = tracks[stream].channels
         if n < 2:
             remedy = "leave channels out; to tell speakers by their voices, pass diarize=True (--diarize)"
             raise OptionError(f"channels: {name_of(source)} has one channel, two or more were expected; {remedy}")

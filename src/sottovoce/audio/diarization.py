@@ -40,6 +40,7 @@ LEAST_OF_ALL_S = 0.8
 LEAST_OF_LONG = 0.005  # of all that is said: in an hour many a laugh adds up
 PAUSE_FRAMES = 18  # without the speaker that end a stretch (0.3 s)
 N_SOUNDS = 24  # of voices that are heard together
+N_FRAMES_RANKED = 1 << 16  # frames whose speakers are ranked at a time
 N_AT_ONCE = 1500  # voices that are compared with each other: 9 MB; of longer recordings every so-and-so-many
 
 
@@ -282,9 +283,12 @@ def _line(heard: Heard, owners: np.ndarray, k: int) -> np.ndarray:
         level = heard.activity[x.i_window][x.start : x.end, x.i_local].astype(np.float32) / 255
         who[start + x.start : start + x.end, owner] += trust[x.start : x.end] * level
     n_active = np.minimum(np.round(count / seen), k).astype(int)
-    n_active = np.minimum(n_active, (who > 0).sum(axis=1))
-    rank = np.argsort(np.argsort(-who, axis=1, kind="stable"), axis=1, kind="stable")
-    speaks: np.ndarray = rank < n_active[:, None]
+    n_active = np.minimum(n_active, np.count_nonzero(who > 0, axis=1))
+    speaks = np.empty((n, k), bool)
+    for i in range(0, n, N_FRAMES_RANKED):  # ranks take eight times as much memory as what they tell
+        part = slice(i, i + N_FRAMES_RANKED)
+        rank = np.argsort(np.argsort(-who[part], axis=1, kind="stable"), axis=1, kind="stable")
+        speaks[part] = rank < n_active[part, None]
     return speaks
 
 

@@ -14,6 +14,7 @@ from sottovoce.cli.layout import Formats, formats_of, layout_of, subtitle_rules,
 from sottovoce.cli.options import Language, Maybe, config_of, settings, start_log
 from sottovoce.cli.pace import Pace, hms
 from sottovoce.cli.recordings import Recording, find
+from sottovoce.cli.render import is_same
 from sottovoce.cli.screen import Screen
 from sottovoce.config import Config
 from sottovoce.errors import AudioError, OptionError
@@ -67,8 +68,8 @@ def align(recording: str, text: str, **given: Any) -> int:
     formats = formats_of(given.pop("output_format"))
     layout = layout_of(given, formats)
     folder, times = Path(given.pop("output_dir")), given.pop("times")
-    paths = [folder / f"{found.stem}.{format}" for format in formats]
-    for path in paths:
+    paths = _paths(folder, found.stem, formats, text)
+    for path in paths.values():
         make_folder(path.parent)
     given["beam_size"] = given["beam_size"] or 1
     transcript = _aligned(config, screen, found, wanted, given)
@@ -76,9 +77,11 @@ def align(recording: str, text: str, **given: Any) -> int:
         span = f"[{format_timestamp(segment.start)} --> {format_timestamp(segment.end)}] "
         shown = segment.text if times or screen.read_by_person else segment.text.strip()
         screen.text(f"{span if times or screen.read_by_person else ''}{shown}")
-    for path, format in zip(paths, formats, strict=True):
+    for format, path in paths.items():
         transcript.write(path, format, layout)
-    _report(screen, found.name, transcript, paths)
+    if len(paths) < len(formats):
+        screen.note(f"{text}: left as it is, for it is the text that was given")
+    _report(screen, found.name, transcript, list(paths.values()))
     if screen.stdout_failed:
         return Exit.OUTPUT
     return Exit.PIPE if screen.stdout_gone and not formats else Exit.DONE
@@ -93,6 +96,17 @@ def _recording(recording: str, text: str) -> list[Recording]:
     if len(found) != 1:
         raise AudioError(f"{recording}: {len(found)} recordings were given, one was expected; align them one by one")
     return found
+
+
+def _paths(folder: Path, stem: str, formats: tuple[str, ...], text: str) -> dict[str, Path]:
+    """Where each format goes; never over the text that is read. Raises UsageError, OptionError."""
+    if "diarized_json" in formats:
+        raise click.UsageError("--output-format diarized_json was given, align knows no speakers; leave it out")
+    every = {format: folder / f"{stem}.{format}" for format in formats}
+    free = {format: path for format, path in every.items() if text == "-" or not is_same(path, text)}
+    if every and not free:
+        raise OptionError(f"{text}: it would be written over, and it is read; choose another folder with --output-dir")
+    return free
 
 
 def _read(text: str) -> list[str]:

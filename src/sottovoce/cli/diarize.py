@@ -13,8 +13,8 @@ from sottovoce.cli.job import make_folder
 from sottovoce.cli.options import config_of, settings, start_log
 from sottovoce.cli.recordings import find
 from sottovoce.cli.screen import Screen
-from sottovoce.errors import OutputError, SottovoceError
 from sottovoce.options import Options
+from sottovoce.text.files import write_text
 from sottovoce.text.turns import FORMS
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -88,6 +88,7 @@ def diarize(files: tuple[str, ...], **given: Any) -> int:
 
     with screen.fetching("the networks that tell speakers apart") as on_download:
         diarizer = Diarizer(config, on_download)
+    diarizer.known(options)  # an error of theirs is not each recording's
     form = given["output_format"]
     for recording in recordings:
         try:
@@ -97,19 +98,20 @@ def diarize(files: tuple[str, ...], **given: Any) -> int:
             if given["output_dir"] is None:
                 screen.text(text.rstrip("\n")) if text else None
             else:
-                _write(Path(given["output_dir"]) / f"{recording.stem}.{form}", text)
-        except SottovoceError as e:
+                path = Path(given["output_dir"]) / f"{recording.stem}.{form}"
+                make_folder(path.parent)
+                write_text(path, text)
+        except Exception as e:  # one that fails does not touch the others
             screen.error(said(e, recording.name))
             exits.append(exit_of(e))
             continue
         n = len({turn.speaker for turn in turns})
-        screen.note(f"{recording.name}: {n} speaker{'' if n == 1 else 's'}, {len(turns)} turns")
+        n, m = len({turn.speaker for turn in turns}), len(turns)
+        screen.note(f"{recording.name}: {n} speaker{'' if n == 1 else 's'}, {m} turn{'' if m == 1 else 's'}")
+        if screen.stdout_gone or screen.stdout_failed:
+            break  # nobody is left who wants them
+    if screen.stdout_failed:
+        exits.append(Exit.OUTPUT)
+    elif screen.stdout_gone:
+        exits.append(Exit.PIPE)
     return worst(exits)
-
-
-def _write(path: Path, text: str) -> None:
-    make_folder(path.parent)
-    try:
-        path.write_text(text, "utf-8")
-    except OSError as e:
-        raise OutputError(f"{path} cannot be written: {e.strerror}; choose another with --output-dir") from e

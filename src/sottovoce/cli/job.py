@@ -11,15 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from sottovoce.cli.exits import Exit, exit_of, said
-from sottovoce.cli.layout import formats_of, layout_of
+from sottovoce.cli.layout import SUFFIXES, formats_of, layout_of
 from sottovoce.cli.recordings import Recording, find
 from sottovoce.cli.screen import Screen
 from sottovoce.config import Config
 from sottovoce.errors import OutputError
 from sottovoce.request_terms import keywords, replacements
 from sottovoce.text.layout import Layout
-
-SUFFIXES = {"diarized_json": "diarized.json"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ FIELDS = {  # flag: field of Layout
     "title": "title",
 }
 WORD_CUED = ("vtt", "ass", "lrc")
+SUFFIXES = {"diarized_json": "diarized.json"}  # of files, where it is not the format's name
 
 
 class Formats(_Type):

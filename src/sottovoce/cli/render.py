@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sottovoce.cli.exits import Exit, exit_of, said, worst
-from sottovoce.cli.layout import Formats, formats_of, layout_of, subtitle_rules, whispers_layout
+from sottovoce.cli.layout import SUFFIXES, Formats, formats_of, layout_of, subtitle_rules, whispers_layout
 from sottovoce.cli.options import Language
 from sottovoce.errors import OptionError
 
@@ -60,7 +60,8 @@ def render(files: tuple[str, ...], **given: Any) -> int:
         try:
             transcript = _read(file)
             if given["language"]:
-                transcript = replace(transcript, language=given["language"])
+                code = given["language"].partition("-")[0]  # rules are a language's, in whichever characters
+                transcript = replace(transcript, language=code)
             _write(transcript, formats, paths, layout)
         except Exception as e:  # one that fails does not touch the others
             click.echo(f"sottovoce: {said(e, _name(file))}", err=True)
@@ -84,9 +85,9 @@ def _places(files: tuple[str, ...], formats: tuple[str, ...], folder: str | None
             n += 1
             free = f"{stem}-{n}"
         taken.add(free.casefold())
-        paths = [Path(folder or ".") / f"{free}.{format}" for format in formats]
+        paths = [Path(folder or ".") / f"{free}.{SUFFIXES.get(format, format)}" for format in formats]
         for path in paths:
-            if any(other != STANDARD and _is_same(path, other) for other in files):
+            if any(other != STANDARD and is_same(path, other) for other in files):
                 raise OptionError(
                     f"{path}: it would be written over, and it is read; choose another folder with --output-dir"
                 )
@@ -98,7 +99,8 @@ def _places(files: tuple[str, ...], formats: tuple[str, ...], folder: str | None
     return places
 
 
-def _is_same(path: Path, other: str) -> bool:
+def is_same(path: Path, other: str) -> bool:
+    """Both are one file, which is there."""
     try:
         return path.samefile(other)
     except OSError:

@@ -11,7 +11,7 @@ from click.core import ParameterSource
 from sottovoce.cli.diarize import speaker_flags
 from sottovoce.cli.exits import worst
 from sottovoce.cli.job import Job, prepare
-from sottovoce.cli.layout import WHISPERS, Formats, follows_words, subtitle_rules, whispers_layout
+from sottovoce.cli.layout import WHISPERS, Formats, follows_words, formats_of, subtitle_rules, whispers_layout
 from sottovoce.cli.options import Bool, Cleaning, Clip, Language, Languages, Maybe, config_of, settings, start_log
 from sottovoce.cli.screen import Screen
 from sottovoce.cli.terms import File, Function, Replacement, Terms
@@ -40,7 +40,8 @@ def _maybe(name: str, kind: type[int] | type[float], default: float | None, help
 @click.option(
     "--output-format", "-f", type=Formats("none"), default="all", show_default=True,
     help="files to write for each recording: txt, vtt, srt, tsv, json, ass, lrc, csv, md; several with commas between; "
-    "all: the first five, as whisper's; none: text on stdout only",
+    "all: the first five, as whisper's; diarized_json: as OpenAI's, with --diarize or --channels; none: text on stdout "
+    "only",
 )  # fmt: skip
 @_yes_no("--verbose", True, "print the text on stdout; with times, where stdout is a terminal")
 @click.option("--times", is_flag=True, help="with times, also where stdout is no terminal")
@@ -182,7 +183,9 @@ def _check(given: dict[str, Any]) -> None:
         raise click.UsageError("--language and --languages were both given, one was expected; leave one out")
     if given["clips"] and given["clip_timestamps"] != "0":
         raise click.UsageError("--clip and --clip-timestamps were both given, one was expected; leave one out")
-    if given["output_format"] == "diarized_json" and not (given["diarize"] or given["channels"]):
+    if "diarized_json" in formats_of(given["output_format"]) and not (
+        given["diarize"] or given["channels"] or given["channel_names"]
+    ):
         raise click.UsageError("--output-format diarized_json was given, it needs --diarize or --channels as well")
     if given["output_format"] == "none" and not given["verbose"]:
         raise click.UsageError("--output-format none and --verbose False leave nothing to be done; leave one out")

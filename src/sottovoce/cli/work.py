@@ -6,7 +6,8 @@ from typing import Any
 
 from sottovoce.api import Whisper
 from sottovoce.cli.exits import Exit, Stopped
-from sottovoce.cli.job import SUFFIXES, Job, make_folder, report
+from sottovoce.cli.job import Job, make_folder, report
+from sottovoce.cli.layout import SUFFIXES
 from sottovoce.cli.pace import Pace, hms
 from sottovoce.cli.recordings import Recording
 from sottovoce.cli.screen import Screen

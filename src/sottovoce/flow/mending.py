@@ -11,7 +11,7 @@ from dataclasses import replace
 from sottovoce.errors import OptionError
 from sottovoce.flow.protocol import Event, Flow, Known
 from sottovoce.flow.through import through
-from sottovoce.text.formats import Dropped, Transcript
+from sottovoce.text.formats import Dropped
 from sottovoce.text.replacing import Rule, replaced_segment
 from sottovoce.types import Segment
 
@@ -43,7 +43,7 @@ def mended(flow: Flow, rules: Sequence[Rule], hook: Hook | None) -> Flow:
         segments.extend(kept)
         return Known(tuple(kept), said.position_s)
 
-    whole: Transcript = yield from through(flow, mend)
+    whole = yield from through(flow, mend)
     lines = sorted((*whole.dropped, *dropped), key=lambda line: line.start)
     return replace(whole, text="".join(s.text for s in segments), segments=tuple(segments), dropped=tuple(lines))
 

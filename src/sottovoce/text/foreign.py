@@ -25,7 +25,8 @@ DEFAULTS: Mapping[str, Any] = {
 
 
 def as_ours(given: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The dictionary as `Transcript.to_dict` makes it. One that is ours, or openai-whisper's, is given back as it is.
+    """The dictionary as `Transcript.to_dict` makes it. Of one that is ours, or openai-whisper's, only the
+    language may change, to its code.
 
     Raises KeyError, TypeError or ValueError for one that is none.
     """
@@ -36,8 +37,10 @@ def as_ours(given: Mapping[str, Any]) -> Mapping[str, Any]:
         if "text" in given:
             raise ValueError("text without times was given, segments or words were expected (verbose_json has them)")
         raise KeyError("segments")
+    named = str(given.get("language") or "").lower()
+    language = TO_LANGUAGE_CODE.get(named, named)
     if words is None and any(isinstance(s, Mapping) and ("seek" in s or "tokens" in s) for s in segments or ()):
-        return given
+        return {**given, "language": language} if "language" in given else given
     if segments is None:
         made = list(_by_sentences(str(given["text"]), words or ()))
     else:
@@ -48,9 +51,8 @@ def as_ours(given: Mapping[str, Any]) -> Mapping[str, Any]:
         s["id"] = i
         if s["words"] is None:
             del s["words"]
-    language = str(given.get("language") or "").lower()
     text = given["text"] if "text" in given else "".join(str(s["text"]) for s in made)
-    return {**given, "text": text, "language": TO_LANGUAGE_CODE.get(language, language), "segments": made}
+    return {**given, "text": text, "language": language, "segments": made}
 
 
 def _timed(text: str, words: Sequence[Mapping[str, Any]] | None) -> list[dict[str, Any]] | None:

@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from json import dumps
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -198,8 +199,8 @@ def _segment(given: Mapping[str, Any]) -> Segment:
     return Segment(
         id=int(given["id"]),
         seek=int(given["seek"]),
-        start=float(given["start"]),
-        end=float(given["end"]),
+        start=_time(given["start"]),
+        end=_time(given["end"]),
         text=str(given["text"]),
         tokens=tuple(int(t) for t in given["tokens"]),
         temperature=float(given["temperature"]),
@@ -216,8 +217,15 @@ def _words(given: Sequence[Mapping[str, Any]] | None) -> tuple[Word, ...] | None
     if given is None:
         return None
     return tuple(
-        Word(str(w["word"]), float(w["start"]), float(w["end"]), float(w["probability"]), _speaker(w)) for w in given
+        Word(str(w["word"]), _time(w["start"]), _time(w["end"]), float(w["probability"]), _speaker(w)) for w in given
     )
+
+
+def _time(given: Any) -> float:
+    seconds = float(given)
+    if not 0 <= seconds < inf:
+        raise ValueError(f"a time of {given!r} was given, seconds from 0 on were expected")
+    return seconds
 
 
 def _speaker(given: Mapping[str, Any]) -> str | None:

@@ -28,6 +28,8 @@ LONG_PAUSE_S = 1.0  # the shortest that leaves a short word before it its 5/6 s 
 CHAIN_S = 0.5  # a shorter break between two subtitles flickers: the first stays until the gap
 DASH = "- "
 
+_Folded = tuple[float, list[int]]  # the cost of lines, and the units that begin them but the first
+
 # Weights of what is preferred; only their order of magnitude matters. Looked at: docs/subtitles.md
 A_SUBTITLE = 5.0
 A_SCRAP, SCRAP = 8.0, 0.3  # share of a line that a subtitle should fill
@@ -159,6 +161,7 @@ class _Stretch:
             self._pauses.append(self._pauses[-1] + (pause if pause > 0.3 else 0.0))
         self.bound = [unit.bound for unit in found]
         self.costs = [unit.cost for unit in found]
+        self.gap = max(unit.gap for unit in found)  # the widest space, which falls away where a line ends
         self._loosen()
 
     def _width(self, i: int, j: int) -> int:
@@ -241,7 +244,7 @@ class _Stretch:
             cost += A_SCRAP
         return cost
 
-    def _fold(self, i: int, j: int) -> tuple[float, list[int]] | None:
+    def _fold(self, i: int, j: int) -> _Folded | None:
         """On as few lines as can hold it, the best way: its cost, and the units that begin the lines but the first."""
         lead = self.lead if i == 0 else 0
         total = self._width(i, j) + lead
@@ -249,24 +252,30 @@ class _Stretch:
         for n_lines in range(max(1, min(least, 2)), self.rules.n_lines + 1):
             if n_lines > j - i:
                 return None
-            folded = self._folded(i, j, n_lines, lead, total / n_lines)
+            folded = self._folded(i, j, n_lines, lead, total / n_lines, {})
             if folded is not None:
                 return folded
         return None
 
-    def _folded(self, i: int, j: int, n_lines: int, lead: int, even: float) -> tuple[float, list[int]] | None:
+    def _folded(
+        self, i: int, j: int, n_lines: int, lead: int, even: float, known: dict[tuple[int, int], _Folded | None]
+    ) -> _Folded | None:
+        """known: what follows from which unit on so many lines, found once for all lines before it."""
         limit = self.rules.columns
         if n_lines == 1:
             width = self._width(i, j) + lead
             return None if width > limit else (self._uneven(width, even), [])
-        best: tuple[float, list[int]] | None = None
+        best: _Folded | None = None
+        widest = limit * (n_lines - 1) + self.gap * (n_lines - 2)
         for k in range(i + 1, j - n_lines + 2):
             width = self._width(i, k) + lead
             if width > limit:
                 break
-            if self.bound[k] or (n_lines == 2 and self._width(k, j) > limit):
+            if self.bound[k] or self._width(k, j) > widest:
                 continue
-            rest = self._folded(k, j, n_lines - 1, 0, even)
+            if (k, n_lines) not in known:
+                known[k, n_lines] = self._folded(k, j, n_lines - 1, 0, even, known)
+            rest = known[k, n_lines]
             if rest is None:
                 continue
             cost = rest[0] + self.costs[k] + self._uneven(width, even) + (TOP_HEAVY if width > even else 0)

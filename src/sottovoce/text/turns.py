@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from json import dumps
 
+from sottovoce.text.clock import format_timestamp
 from sottovoce.types import Turn
 
 
@@ -32,7 +33,9 @@ def json(turns: Sequence[Turn], name: str) -> str:
 
 def txt(turns: Sequence[Turn], name: str) -> str:
     """One turn a line: start, end, speaker."""
-    return "".join(f"[{_clock(turn.start)} --> {_clock(turn.end)}] {turn.speaker}\n" for turn in turns)
+    return "".join(
+        f"[{format_timestamp(turn.start)} --> {format_timestamp(turn.end)}] {turn.speaker}\n" for turn in turns
+    )
 
 
 FORMS: Mapping[str, Callable[[Sequence[Turn], str], str]] = {"rttm": rttm, "json": json, "txt": txt}
@@ -45,10 +48,3 @@ def labelled(text: str, speaker: str | None) -> str:
 
 def _field(text: str) -> str:
     return "_".join(text.split()) or "<NA>"
-
-
-def _clock(seconds: float) -> str:
-    minutes, ms = divmod(round(seconds * 1000), 60_000)
-    hours, minutes = divmod(minutes, 60)
-    head = f"{hours:02d}:" if hours else ""
-    return f"{head}{minutes:02d}:{ms // 1000:02d}.{ms % 1000:03d}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from html import unescape
 from typing import Any
 
 from sottovoce.errors import OptionError
@@ -18,11 +19,13 @@ def lines(text: str, suffix: str = "txt") -> list[str]:
 
     suffix: srt, vtt, json; anything else is plain text. Raises OptionError for json without segments.
     """
+    text = text.removeprefix("\ufeff")
     if suffix == "json":
         return _clean(_segments(text))
     if suffix in ("srt", "vtt"):
-        return _clean(_cues(text))
-    return _clean(text.removeprefix("\ufeff").splitlines())
+        cues = _cues(text)
+        return _clean([unescape(cue) for cue in cues] if suffix == "vtt" else cues)
+    return _clean(text.splitlines())
 
 
 def _clean(found: list[str]) -> list[str]:
@@ -33,7 +36,7 @@ def _cues(text: str) -> list[str]:
     """The text below each line of times, up to a blank line."""
     found: list[str] = []
     inside = False
-    for line in text.removeprefix("\ufeff").splitlines():
+    for line in text.splitlines():
         if TIMES.match(line.strip()):
             found.append("")
             inside = True
@@ -51,7 +54,9 @@ def _segments(text: str) -> list[str]:
     except ValueError as e:
         raise OptionError(f"text: no json was given ({e}); {expected}") from e
     parts = given.get("segments") if isinstance(given, dict) else given
-    found = [part.get("text") if isinstance(part, dict) else part for part in parts or ()]
+    found = [
+        part.get("text") if isinstance(part, dict) else part for part in (parts if isinstance(parts, list) else ())
+    ]
     if not found or not all(isinstance(part, str) for part in found):
         raise OptionError(f"text: json without texts was given; {expected}")
     return [str(part) for part in found]
