@@ -97,7 +97,7 @@ def test_speech_whose_words_are_not_heard_again_has_one_line() -> None:
             return said(3.0, " See you next time.", 5.6, no_speech_prob=0.5)
         return said(0.0, f" Something else, {at(window)[1]}.", at(window)[1], no_speech_prob=0.5)
 
-    played = run([(3.0, 5.5)], answer, seconds=8, temperature=(0.0,))
+    played = run([(3.0, 5.5)], answer, seconds=8, temperature=(0.0,), voice=0.6)
     assert played.transcript.text == ""
     (line,) = played.transcript.dropped
     assert line.reason == "words that were not heard again"

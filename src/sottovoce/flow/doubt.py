@@ -33,6 +33,12 @@ def is_unvoiced(segment: Segment, stretch: Stretch) -> bool:
     return n_letters > FASTEST * _under(segment, stretch)[1]
 
 
+def is_clear(stretch: Stretch) -> bool:
+    """Does the detector hear a voice clearly in all of a stretch's speech?"""
+    spoken = sum(s.end - s.start for s in stretch.speech)
+    return sum((s.end - s.start) * s.voice for s in stretch.speech) >= CLEAR * spoken
+
+
 def _under(segment: Segment, stretch: Stretch) -> tuple[float, float]:
     """Seconds of speech while a segment lasts, and seconds of voice: the same, times how probable they are."""
     start, end = (segment.start - STRAY_S) * SAMPLE_RATE, (segment.end + STRAY_S) * SAMPLE_RATE

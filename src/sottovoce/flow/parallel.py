@@ -31,7 +31,8 @@ JUDGED_FROM = SAMPLE_RATE  # samples: the detector of speech misses digits in sh
 FAR = 300 * SAMPLE_RATE  # samples: in a longer recording the language is heard here and there, not only at first
 SPREAD = (0.5, 0.25, 0.75, 0.9)  # of it: where a window is listened to
 LISTENED = 10 * SAMPLE_RATE  # samples beyond the longest window, in which one is looked for
-AUDIBLE = 0.2  # probability of speech, in one frame of them: what has less is heard by the model alone
+AUDIBLE = 0.2  # probability of speech in the best frame of them: what has less is hardly a voice
+AUDIBLE_VOICE = 0.74  # what has more is taken for a voice, if not for a clear one (doubt.py)
 QUIET = 1e-3  # of full scale: what stays below is no speech
 N_BEFORE = 2  # segments that a window gets as context which was written in another script
 Hear = Callable[[np.ndarray], Iterable[np.ndarray]]
@@ -120,7 +121,7 @@ class _Parallel:
             if len(clip) < JUDGED_FROM:
                 loud = len(clip) >= mel.HOP and np.abs(clip).max() > QUIET
                 heard = max((float(block.max()) for block in self.hear(clip)), default=0.0) if loud else 0.0
-                voice = heard if heard < AUDIBLE else 1.0
+                voice = heard if heard < AUDIBLE else max(heard, AUDIBLE_VOICE)
                 found = [Stretch(0, len(clip), (Span(0, len(clip), voice),))] if loud else []
             else:
                 found = stretches(self.hear(clip), clip, longest)

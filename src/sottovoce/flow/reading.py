@@ -17,7 +17,7 @@ from sottovoce.audio import mel
 from sottovoce.flow import question
 from sottovoce.flow.cutting import frames as _frames
 from sottovoce.flow.cutting import named_sound
-from sottovoce.flow.doubt import DOUBTFUL, around, is_doubtful, is_same, is_unvoiced
+from sottovoce.flow.doubt import DOUBTFUL, around, is_clear, is_doubtful, is_same, is_unvoiced
 from sottovoce.flow.gates import Fault, badness, faults, is_news, most_tokens, n_repeated, plain
 from sottovoce.flow.ladder import Prompt, climb, is_silence, is_silent
 from sottovoce.flow.lines import closed, segment
@@ -38,7 +38,7 @@ MOST_GOINGS_ON = 2  # times that a window is made to go on
 SPARE_TOKENS = 16  # beyond the most that speech may have, for its timestamps
 LEAST_TOKENS = 16  # that must have room for going on
 LEAST_DROPPED_S = 0.5  # of speech: less is not worth a line
-SCANT_S = 1.0  # of speech: less, without a decoding that passes, is taken for a noise
+SCANT_S = 1.0  # of faint speech: less, without a decoding that passes, is taken for a noise
 HALVED_FROM_S = 8.0  # of speech: a window that fails on all rungs is heard again in two parts
 REPEATED_FROM_S = 3.0  # of speech: the same for one that repeats itself
 DEEPEST = 3  # readings inside readings
@@ -112,7 +112,8 @@ class Reader:
             parts = yield from self._read_halves(stretch, depth + 1)
             if parts.badness < badness(found):
                 return parts
-        if found and not agreed and (depth or _speech_s(stretch) < SCANT_S):
+        scant = _speech_s(stretch) < SCANT_S and not is_clear(stretch)
+        if found and not agreed and (depth or scant):
             return _nothing(stretch, max(found).reason)
         decoded = yield from self._go_on(tokenizer, decoded, stretch, sound, context)
         segments = self._segments(tokenizer, decoded, stretch)
