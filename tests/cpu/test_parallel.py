@@ -311,28 +311,14 @@ def test_words_that_do_not_fit_a_window_are_read_in_two() -> None:
 
 
 @pytest.mark.parametrize(
-    ("texts", "voice", "kept"),
-    [
-        ((" Two.",) * 6, 0.7, " Two."),
-        (tuple(" ABCDEF"[i] for i in range(1, 7)), 0.7, ""),
-        ((" Six.",) * 6, 0.9, " Six."),
-    ],
+    ("texts", "kept"), [((" Two.",) * 6, " Two."), ((" A.", " B.", " C.", " D.", " E.", " F."), "")]
 )
-def test_a_word_that_no_gate_passes_stands_if_two_decodings_agree_on_it(
-    texts: tuple[str, ...], voice: float, kept: str
-) -> None:
+def test_a_word_that_no_gate_passes_stands_if_two_decodings_agree_on_it(texts: tuple[str, ...], kept: str) -> None:
     """A lone digit is improbable whatever it is; noises are heard as something else each time."""
     left = iter(texts)
-    played = run([(5, 5.7)], lambda _: said(0.0, next(left), 1.1, avg_logprob=-1.3), voice=voice)
+    played = run([(5, 5.7)], lambda _: said(0.0, next(left), 1.1, avg_logprob=-1.3), voice=0.7)
     assert played.transcript.text == kept
     assert bool(played.transcript.dropped) != bool(kept)
-
-
-def test_a_word_that_no_gate_passes_stands_if_its_voice_is_clear() -> None:
-    """Digits of half a second were dropped, though the detector was sure of them: words were lost for doubts alone."""
-    left = iter((" A.", " B.", " C.", " D.", " E.", " F."))
-    played = run([(5, 5.7)], lambda _: said(0.0, next(left), 1.1, avg_logprob=-1.3), voice=0.9)
-    assert played.transcript.text and not played.transcript.dropped
 
 
 def test_the_prompt_does_not_leak_into_the_text() -> None:
