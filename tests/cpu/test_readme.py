@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+FENCED = re.compile(r"```python\n(.*?)```", re.DOTALL)
+BLOCKS = FENCED.findall((ROOT / "README.md").read_text("utf-8"))
+OTHERS = ("docs/alignment.md", "docs/speakers.md")
 
 
 def test_the_readme_has_code() -> None:
@@ -30,8 +32,28 @@ def test_a_block_of_the_readme_runs(
         names["model"].close()  # type: ignore[attr-defined]
 
 
+@pytest.mark.weights
+@pytest.mark.parametrize("page", OTHERS)
+def test_the_code_of_a_page_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    monkeypatch.chdir(tmp_path)
+    (block,) = FENCED.findall((ROOT / page).read_text("utf-8"))
+    names: dict[str, object] = {}
+    exec(compile(block, page, "exec"), names)
+    names["model"].close()  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize(
-    "page", ["README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/cli.md", "docs/log.md", "docs/subtitles.md"]
+    "page",
+    [
+        *OTHERS,
+        "README.md",
+        "CONTRIBUTING.md",
+        "docs/architecture.md",
+        "docs/cli.md",
+        "docs/log.md",
+        "docs/subtitles.md",
+    ],
 )
 def test_links_of_the_pages_lead_somewhere(page: str) -> None:
     text = (ROOT / page).read_text("utf-8")
