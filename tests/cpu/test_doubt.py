@@ -106,3 +106,13 @@ def test_a_word_that_no_gate_passes_stands_if_its_voice_is_clear() -> None:
     left = iter((" A.", " B.", " C.", " D.", " E.", " F."))
     played = run([(5, 5.7)], lambda _: said(0.0, next(left), 1.1, avg_logprob=-1.3), voice=0.9)
     assert played.transcript.text and not played.transcript.dropped
+
+
+def test_marks_alone_are_no_words() -> None:
+    """Music was written down as dots, one every few seconds."""
+
+    def answer(window: Window) -> Decoded:
+        return said(0.0, " .", 2.0, 2.0, " Words are said here for a while.", 8.0)
+
+    played = run([(0.0, 8.0)], answer, seconds=8.0)
+    assert [s.text for s in played.transcript.segments] == [" Words are said here for a while."]

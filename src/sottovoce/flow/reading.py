@@ -255,7 +255,8 @@ class Reader:
             start = offset_s + times[0] if times else found[-1].end if found else offset_s
             end = offset_s + times[-1] if len(times) > 1 and times[-1] > times[0] else end_s
             found.append(segment(tokenizer, decoded, seek, tail, start, end))
-        return _inside([s for s in found if s.text.strip()], stretch)
+        # a dot alone is written for music, not said
+        return _inside([s for s in found if plain(s.text)], stretch)
 
     def _place(
         self, tokenizer: Tokenizer, segments: list[Segment], sound: tuple[str, Sound], stretch: Stretch
