@@ -172,15 +172,7 @@ class Whisper:
             return self._transcribe_list(source, options)
         on_progress: OnProgress | None = options.pop("on_progress", None)
         duration_s, flow = self.opened(source, Request.of(options))
-        run = self.events(flow)
-        while True:
-            try:
-                event = next(run)
-            except StopIteration as end:
-                transcript: Transcript = end.value
-                return transcript
-            if on_progress is not None and isinstance(event, Known):
-                on_progress(event.position_s, duration_s)
+        return self._driven(flow, duration_s, on_progress)
 
     def iter_segments(self, source: Source, **options: Any) -> Generator[Segment, None, Transcript]:
         """Yield the segments of a recording as they are known; the generator's return value is the transcript.
@@ -233,15 +225,8 @@ class Whisper:
             if given:
                 raise OptionError(f"{name}: {given!r} was given, which align cannot honour; leave it out")
         samples = self.load(source, request)
-        run = self.events(self.align_flow(samples, text, request.options))
-        while True:
-            try:
-                event = next(run)
-            except StopIteration as end:
-                transcript: Transcript = end.value
-                return transcript
-            if on_progress is not None and isinstance(event, Known):
-                on_progress(event.position_s, len(samples) / SAMPLE_RATE)
+        flow = self.align_flow(samples, text, request.options)
+        return self._driven(flow, len(samples) / SAMPLE_RATE, on_progress)
 
     def transcribe_each(self, sources: Iterable[tuple[K, Source]], **options: Any) -> Iterator[tuple[K, Event | Done]]:
         """Transcribe many recordings together; yield (key, event) as they are known and (key, Done) at each end.
@@ -342,6 +327,18 @@ class Whisper:
     def tokenizer(self, language: str | None = None, task: str | None = None) -> Tokenizer:
         """The model's vocabulary, set to a language and a task."""
         return Tokenizer(self.dims.n_vocab, language, task)
+
+    def _driven(self, flow: Flow, duration_s: float, on_progress: OnProgress | None) -> Transcript:
+        """The transcript at a flow's end, driven in this thread."""
+        run = self.events(flow)
+        while True:
+            try:
+                event = next(run)
+            except StopIteration as end:
+                transcript: Transcript = end.value
+                return transcript
+            if on_progress is not None and isinstance(event, Known):
+                on_progress(event.position_s, duration_s)
 
     def _submit(self, window: Window, lane: Lane = Lane.REQUEST) -> Future[Answer]:
         return self._permit.submit(window, lane)
