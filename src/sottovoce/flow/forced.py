@@ -21,7 +21,7 @@ import numpy as np
 from sottovoce.audio import mel, vad
 from sottovoce.errors import OptionError
 from sottovoce.flow import onsets, parallel, question
-from sottovoce.flow.given import MARGIN_S, Item, transcript, windows, words_of
+from sottovoce.flow.given import MARGIN_S, Item, transcript, unplaced, windows, words_of
 from sottovoce.flow.listen import Checkpoint
 from sottovoce.flow.matching import key, match
 from sottovoce.flow.protocol import WAIT, Event, Flow, Got, Known, Wait
@@ -159,15 +159,7 @@ class _Aligner:
         A few may be there in any case: the recogniser drops small words, and writes two as one. Both are guesses.
         """
         slow = 3 if self.tokenizer.language in UNSPACED else 1
-        at = 0
-        while at < len(items):
-            if items[at].placed:
-                at += 1
-                continue
-            to = next((i for i in range(at, len(items)) if items[i].placed), len(items))
-            start = items[at - 1].end if at else 0.0
-            end = items[to].start if to < len(items) else len(self.samples) / SAMPLE_RATE
-            run = items[at:to]
+        for run, start, end in unplaced(items, len(self.samples) / SAMPLE_RATE):
             sizes = np.array([max(1, len(key(item.word))) for item in run])
             inside = self._speech(start, end)
             for item in run:
@@ -178,7 +170,6 @@ class _Aligner:
             elif len(run) <= FEW:
                 for item in run:
                     item.start = item.end = start
-            at = to
 
     def _speech(self, start_s: float, end_s: float) -> list[tuple[float, float]]:
         """The speech between two times."""

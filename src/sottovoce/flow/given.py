@@ -117,8 +117,8 @@ def _missing(items: Sequence[Item]) -> Iterator[Missing]:
             run.append(item)
 
 
-def _squeeze(items: Sequence[Item], duration_s: float) -> None:
-    """A place for words that were not spoken: a little of the pause between their neighbours, if there is any."""
+def unplaced(items: Sequence[Item], duration_s: float) -> Iterator[tuple[Sequence[Item], float, float]]:
+    """Runs of items without a place, and the seconds between their neighbours; they may be placed meanwhile."""
     at = 0
     while at < len(items):
         if items[at].placed:
@@ -126,11 +126,16 @@ def _squeeze(items: Sequence[Item], duration_s: float) -> None:
             continue
         to = next((i for i in range(at, len(items)) if items[i].placed), len(items))
         start = items[at - 1].end if at else 0.0
-        end = items[to].start if to < len(items) else duration_s
-        step = min(SQUEEZED_S, max(0.0, end - start) / (to - at))
-        for k, item in enumerate(items[at:to]):
-            item.start, item.end = round(start + k * step, 4), round(start + (k + 1) * step, 4)
+        yield items[at:to], start, items[to].start if to < len(items) else duration_s
         at = to
+
+
+def _squeeze(items: Sequence[Item], duration_s: float) -> None:
+    """A place for words that were not spoken: a little of the pause between their neighbours, if there is any."""
+    for run, start, end in unplaced(items, duration_s):
+        step = min(SQUEEZED_S, max(0.0, end - start) / len(run))
+        for k, item in enumerate(run):
+            item.start, item.end = round(start + k * step, 4), round(start + (k + 1) * step, 4)
 
 
 def _segment(i: int, words: Sequence[Item]) -> Segment:
