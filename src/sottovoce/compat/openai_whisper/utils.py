@@ -14,6 +14,7 @@ from typing import Any, TextIO
 
 from sottovoce.errors import OptionError
 from sottovoce.text.clock import format_timestamp
+from sottovoce.text.foreign import DEFAULTS
 from sottovoce.text.formats import FORMATS, Transcript, compression_ratio
 from sottovoce.text.layout import Layout
 from sottovoce.text.plain import cues
@@ -39,15 +40,7 @@ __all__ = [
 ]
 
 # What a segment or word must hold for the writers; programs also pass their own, with little more than times and text
-SEGMENT_DEFAULTS: Mapping[str, Any] = {
-    "id": 0,
-    "seek": 0,
-    "tokens": (),
-    "temperature": 0.0,
-    "avg_logprob": 0.0,
-    "compression_ratio": 0.0,
-    "no_speech_prob": 0.0,
-}
+SEGMENT_DEFAULTS: Mapping[str, Any] = {"id": 0, **DEFAULTS}
 WORD_DEFAULTS: Mapping[str, Any] = {"probability": 0.0}
 LAYOUT = ("max_line_width", "max_line_count", "highlight_words", "max_words_per_line")
 
