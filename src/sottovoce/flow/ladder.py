@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 from sottovoce.flow import question
 from sottovoce.flow.listen import Asker
 from sottovoce.flow.protocol import Event, Got, Wait
+from sottovoce.flow.terms import Terms
 from sottovoce.options import Options
 from sottovoce.text.formats import compression_ratio
 from sottovoce.text.tokenizer import Tokenizer
-from sottovoce.types import Decode, Decoded, Keywords, Sound, Window
+from sottovoce.types import Decode, Decoded, Sound, Window
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,21 +45,30 @@ def climb(
     *,
     salt: int,
     n_text_ctx: int,
-    keywords: Keywords | None = None,
+    terms: Terms | None = None,
 ) -> Generator[Window | Wait | Event, Got | None, Climbed]:
-    """Decode a sound, given with its name, at each temperature until one passes. salt: the window's, of the seed."""
+    """Decode a sound, given with its name, at each temperature until one passes. salt: the window's, of the seed.
+
+    terms: those that are listened for in what passes.
+    """
     tried: list[Decoded] = []
-    for temperature in o.temperature:
+    rules = question.rules(o, tokenizer, prompt.begun)
+
+    def asked(temperature: float) -> Decode:
         seed = hash((o.seed, salt, round(temperature * 1000))) & 0x7FFF_FFFF
-        search = question.search(o, temperature, seed, n_text_ctx)
-        rules = question.rules(o, tokenizer, prompt.begun)
-        asked = Decode(prompt.tokens, prompt.i_sot, search, rules, keywords=keywords)
-        answer = yield from asker.ask(asked, *sound)
+        return Decode(prompt.tokens, prompt.i_sot, question.search(o, temperature, seed, n_text_ctx), rules)
+
+    def whole(answer: Decoded) -> Decoded:
+        return replace(answer, tokens=prompt.begun + answer.tokens)
+
+    for temperature in o.temperature:
+        answer = yield from asker.ask(asked(temperature), *sound)
         assert isinstance(answer, Decoded)
-        tried.append(replace(answer, tokens=prompt.begun + answer.tokens))
-        if is_repetitive(o, tokenizer, tried[-1]):
-            keywords = None  # it may be they that are said again and again
+        tried.append(whole(answer))
         if passes(tried[-1]):
+            if terms is not None and not is_silence(o, answer):
+                heard = yield from terms.hear(asker, tokenizer, asked(0), sound, answer, lambda d: passes(whole(d)))
+                tried[-1] = whole(heard)
             return Climbed(tuple(tried), True)
     return Climbed(tuple(tried), False)
 

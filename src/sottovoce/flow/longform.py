@@ -14,7 +14,6 @@ import numpy as np
 from sottovoce.audio import mel, vad
 from sottovoce.flow import question
 from sottovoce.flow.gates import are_alike, echoes
-from sottovoce.flow.keywords import keywords
 from sottovoce.flow.ladder import Prompt, climb, is_repetitive, is_silence, is_silent, is_unsure
 from sottovoce.flow.lines import closed, ends_in_silence, segment
 from sottovoce.flow.listen import Asker, Checkpoint, Excerpt, candidates, detect, listen
@@ -23,11 +22,12 @@ from sottovoce.flow.question import POSITION_FRAMES, POSITION_S, ids
 from sottovoce.flow.silence import is_anomaly, skip_hallucinations
 from sottovoce.flow.spans import Span, Stretch
 from sottovoce.flow.switching import by_language, follow
+from sottovoce.flow.terms import Terms, terms
 from sottovoce.flow.words import place_words
 from sottovoce.options import Options
 from sottovoce.text.formats import Transcript
 from sottovoce.text.tokenizer import Tokenizer
-from sottovoce.types import SAMPLE_RATE, Aligned, Decoded, Keywords, Manner, Segment, Sound, Window
+from sottovoce.types import SAMPLE_RATE, Aligned, Decoded, Manner, Segment, Sound, Window
 
 SPOKEN = vad.VadOptions(min_silence_duration_ms=200, speech_pad_ms=0)  # where a window may switch its language
 
@@ -60,7 +60,7 @@ class _Sequential:
         self.peak = mel.peak(samples, checkpoint.n_mels)
         self.n_context = checkpoint.n_text_ctx // 2 - 1
         self.tokenizer: Tokenizer
-        self.keywords: Keywords | None = None
+        self.terms: Terms | None = None
         self.tokens: list[int] = []  # of everything known, the initial prompt first: the context of what follows
         self.n_initial = 0
         self.reset_at = 0  # tokens before this index are no context any more
@@ -74,7 +74,7 @@ class _Sequential:
         heard, self.tokenizer = yield from listen(self.asker, self.options, self.checkpoint, self._full_windows())
         yield heard
         if not listen_only:
-            self.keywords = keywords(self.tokenizer, self.options.keywords)
+            self.terms = terms(self.tokenizer, self.options.keywords)
             self._read_initial_prompt()
             for start, end in self._clips():
                 seek = start
@@ -204,7 +204,7 @@ class _Sequential:
             passes,
             salt=seek,
             n_text_ctx=self.checkpoint.n_text_ctx,
-            keywords=self.keywords,
+            terms=self.terms,
         )
         tried = climbed.tried
         if climbed.passed or o.manner is Manner.OPENAI:

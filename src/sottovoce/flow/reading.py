@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from math import inf
 
 import numpy as np
@@ -27,10 +28,11 @@ from sottovoce.flow.protocol import Event, Got, Wait
 from sottovoce.flow.question import POSITION_S
 from sottovoce.flow.spans import POSITION, Span, Stretch, halves
 from sottovoce.flow.switching import follow
+from sottovoce.flow.terms import Terms
 from sottovoce.options import Options
 from sottovoce.text.formats import Dropped
 from sottovoce.text.tokenizer import Tokenizer
-from sottovoce.types import SAMPLE_RATE, Aligned, Decode, Decoded, Keywords, Segment, Sound, Task, Window
+from sottovoce.types import SAMPLE_RATE, Aligned, Decode, Decoded, Segment, Sound, Task, Window
 
 TAIL_S = 0.4  # of speech after the last timestamp: less is how far Whisper's timestamps stray
 HOLE_S = 1.0  # of speech without words: as much is heard again in a window of its own
@@ -72,7 +74,7 @@ class Reader:
     asker: Asker
     tokenizer: Tokenizer
     context: Sequence[int]
-    keywords: Keywords | None = None
+    terms: Terms | None = None
 
     def read(self, stretch: Stretch, depth: int = 0) -> Steps:
         """The segments of a stretch, and its speech without words. depth: 0, or that of a second reading."""
@@ -145,12 +147,12 @@ class Reader:
         capped = replace(o, max_tokens=longest)
         climbed = yield from climb(
             self.asker, capped, tokenizer, prompt, sound, passes, salt=seek, n_text_ctx=n_text_ctx,
-            keywords=self.keywords,
+            terms=self.terms,
         )  # fmt: skip
         if climbed.passed:
             best = climbed.tried[-1]
             if o.beam_size > 1 and best.no_speech_prob > DOUBTFUL and not is_silence(o, best):
-                one_beam = replace(self, options=replace(o, beam_size=1, patience=1.0))
+                one_beam = replace(self, options=replace(o, beam_size=1, patience=1.0), terms=None)
                 other = yield from one_beam._decode(tokenizer, stretch, sound, context)
                 if other[1] or is_silence(o, other[0]):
                     return other
@@ -190,14 +192,16 @@ class Reader:
             search = question.search(o, 0.0, o.seed, n_text_ctx)
             search = replace(search, max_tokens=min(search.max_tokens, n_left))
             rules = question.rules_to_go_on(o, tokenizer)
-            asked = Decode((*prompt, *begun), i_sot, search, rules, keywords=self.keywords)
+            asked = Decode((*prompt, *begun), i_sot, search, rules)
             more = yield from self.asker.ask(asked, *sound)
             assert isinstance(more, Decoded)
-            times = [t for t in (begun[-1], *more.tokens) if t >= tokenizer.timestamp_begin]
-            left_s, text = _speech_s(left), tokenizer.decode(more.tokens)
-            news = is_news(tokenizer.decode(tokens), text, _speech_s(stretch) - left_s, left_s)
-            if faults(o, tokenizer, more, left_s, "") or not news or times != sorted(times):
+            left_s = _speech_s(left)
+            before_s = _speech_s(stretch) - left_s
+            goes_on = partial(_goes_on, o, tokenizer, tokens, begun[-1], before_s, left_s)
+            if not goes_on(more):
                 break
+            if self.terms is not None:
+                more = yield from self.terms.hear(self.asker, tokenizer, asked, sound, more, goes_on)
             n, n_more = len(tokens) + 1, len(more.tokens) + 1
             mean = (decoded.avg_logprob * n + more.avg_logprob * n_more) / (n + n_more)
             decoded = replace(decoded, tokens=begun + more.tokens, avg_logprob=mean)
@@ -312,6 +316,15 @@ class Reader:
 def speaking(n_vocab: int, language: str, o: Options) -> Tokenizer:
     """The vocabulary, set to a language. What is English already is not translated: it is written as it is spoken."""
     return Tokenizer(n_vocab, language, str(Task.TRANSCRIBE if language == "en" else o.task))
+
+
+def _goes_on(
+    o: Options, tokenizer: Tokenizer, before: Sequence[int], last: int, before_s: float, left_s: float, more: Decoded
+) -> bool:
+    """May what was decoded go on behind the tokens before it, whose last timestamp is `last`? Seconds are of speech."""
+    times = [t for t in (last, *more.tokens) if t >= tokenizer.timestamp_begin]
+    news = is_news(tokenizer.decode(before), tokenizer.decode(more.tokens), before_s, left_s)
+    return news and not faults(o, tokenizer, more, left_s, "") and times == sorted(times)
 
 
 def _speech_s(stretch: Stretch) -> float:
