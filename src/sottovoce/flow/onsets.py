@@ -130,21 +130,36 @@ def _cheapest(heard: Track, gaps: np.ndarray) -> tuple[float, list[tuple[int, in
     found_ends = []
     for g in range(1, last + 1):
         ends, after, price = _choices(heard, *gaps[g], of_end=True, of_start=g < last)
-        length = ends[None, :] - starts[:, None]
-        lacking = SHORTEST_WORD - length
-        pause_s = heard.still[ends][None, :] - heard.still[starts][:, None]
-        way = cost[:, None] + IN_WORD * np.maximum(0, pause_s - FREE_S)
-        way += np.where(lacking > 0, TOO_SHORT + PER_FRAME * lacking, 0)
-        best = way.argmin(axis=0)
+        best, way = _cheapest_word(heard, starts, cost, ends)
         before.append((starts, best))
         found_ends.append(ends)
-        starts, cost = after, way[best, np.arange(len(ends))] + price
+        starts, cost = after, way + price
     i = int(cost.argmin())
     total, edges = float(cost[i]), []
     for ends, (starts, best) in zip(found_ends[::-1], before[::-1], strict=True):
         edges.append((int(starts[best[i]]), int(ends[i])))
         i = int(best[i])
     return total, edges[::-1]
+
+
+def _cheapest_word(
+    heard: Track, starts: np.ndarray, cost: np.ndarray, ends: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Of each end of a word: which start is best, and what the way to it costs. cost: of the way to each start."""
+    still_before, still_after = heard.still[starts], heard.still[ends]
+    pauses = float(still_after.max() - still_before.min()) > FREE_S  # else none is in any word
+    short = int(ends.min() - starts.max()) < SHORTEST_WORD  # else none is too short
+    if not pauses and not short:
+        best = int(cost.argmin())
+        return np.full(len(ends), best), np.full(len(ends), cost[best])
+    way = np.repeat(cost[:, None], len(ends), axis=1)
+    if pauses:
+        way += IN_WORD * np.maximum(0, still_after[None, :] - still_before[:, None] - FREE_S)
+    if short:
+        lacking = SHORTEST_WORD - (ends[None, :] - starts[:, None])
+        way += np.where(lacking > 0, TOO_SHORT + PER_FRAME * lacking, 0)
+    best = way.argmin(axis=0)
+    return best, way[best, np.arange(len(ends))]
 
 
 def _choices(
