@@ -200,7 +200,7 @@ class Whisper:
         except asyncio.CancelledError:
             left.is_true = True  # who is reading stops
             raise
-        events: AsyncGenerator[Event | Transcript, None] = adrive(flow, self._submit)
+        events = self.aevents(flow)
         try:
             async for event in events:
                 if isinstance(event, Transcript):
@@ -308,6 +308,10 @@ class Whisper:
     def events(self, flow: Flow) -> Generator[Event, None, Transcript]:
         """Drive a flow in this thread."""
         return drive(flow, self._submit)
+
+    def aevents(self, flow: Flow) -> AsyncGenerator[Event | Transcript, None]:
+        """Drive a flow in the event loop; the last value is the transcript. Closing it withdraws its windows."""
+        return adrive(flow, self._submit)
 
     def events_each(
         self, flows: Iterable[tuple[K, Flow | Future[Flow]]], n_active: int

@@ -14,9 +14,11 @@ MOST = 1e9  # of any number: 30 years, an exabyte
 COMPUTES = ("auto", "float32", "bfloat16", "float16", "int8")
 # Read by engine/kernels.py and hatch_build.py, before there is a Config
 ELSEWHERE = ("SOTTOVOCE_KERNELS", "SOTTOVOCE_NO_KERNELS")
+OF_SERVING = "SOTTOVOCE_SERVE_"  # read by serving.py
 
 
-def _setting(default: Any, help: str) -> Any:
+def setting(default: Any, help: str) -> Any:
+    """A field with its help line."""
     return field(default=default, metadata={"help": help})
 
 
@@ -27,26 +29,26 @@ class Config:
     Raises ConfigError for a value that cannot be honoured, with the remedy in the message.
     """
 
-    model: str = _setting("base", "name of a model, a Hugging Face repository id, a folder or a file")
-    revision: str | None = _setting(None, "revision of the model's repository to pin: a branch, tag or commit")
-    model_dir: str | None = _setting(None, "folder for models; default: the user's cache (~/.cache/sottovoce)")
-    sources: str = _setting("folder,hub,openai,package", "where models may come from, in order, separated by commas")
-    offline: bool = _setting(False, "use only what is on this disk already")
-    device: str = _setting("auto", "auto, cpu, cuda, cuda:N, mps; cuda:N,M,... for several, windows to the idlest")
-    compute: str = _setting("auto", "precision: auto, float32, bfloat16, float16, or int8, on CPU kernels")
-    kv: str = _setting("auto", "keys and values of sound on kernels: auto, bfloat16, or int8 in half the memory")
-    threads: int = _setting(0, "CPU threads; 0: what OMP_NUM_THREADS says, else as many as this process may use")
-    rows: int = _setting(
+    model: str = setting("base", "name of a model, a Hugging Face repository id, a folder or a file")
+    revision: str | None = setting(None, "revision of the model's repository to pin: a branch, tag or commit")
+    model_dir: str | None = setting(None, "folder for models; default: the user's cache (~/.cache/sottovoce)")
+    sources: str = setting("folder,hub,openai,package", "where models may come from, in order, separated by commas")
+    offline: bool = setting(False, "use only what is on this disk already")
+    device: str = setting("auto", "auto, cpu, cuda, cuda:N, mps; cuda:N,M,... for several, windows to the idlest")
+    compute: str = setting("auto", "precision: auto, float32, bfloat16, float16, or int8, on CPU kernels")
+    kv: str = setting("auto", "keys and values of sound on kernels: auto, bfloat16, or int8 in half the memory")
+    threads: int = setting(0, "CPU threads; 0: what OMP_NUM_THREADS says, else as many as this process may use")
+    rows: int = setting(
         0, "rows decoded together: windows, times their beams; 0: 16 windows, on CUDA as many as its memory holds"
     )
-    memory_share: float = _setting(0.9, "share of a CUDA device's free memory that a model may take where rows is 0")
-    encode_windows: int = _setting(4, "windows encoded together in one step")
-    memory_gb: float = _setting(0.0, "budget of a shared pool: all models together, on each device; 0: no limit")
-    idle_s: float = _setting(0.0, "seconds until a shared pool unloads a model that nobody uses; 0: never")
-    preload: str = _setting("", "models that a shared pool loads when it opens, separated by commas")
-    pins: str = _setting("", "models that a shared pool does not unload once they are loaded, separated by commas")
-    skip_warm_up: bool = _setting(False, "do not try a model on a known clip before a shared pool serves it")
-    log_level: str = _setting("warning", "debug, info, warning or error")
+    memory_share: float = setting(0.9, "share of a CUDA device's free memory that a model may take where rows is 0")
+    encode_windows: int = setting(4, "windows encoded together in one step")
+    memory_gb: float = setting(0.0, "budget of a shared pool: all models together, on each device; 0: no limit")
+    idle_s: float = setting(0.0, "seconds until a shared pool unloads a model that nobody uses; 0: never")
+    preload: str = setting("", "models that a shared pool loads when it opens, separated by commas")
+    pins: str = setting("", "models that a shared pool does not unload once they are loaded, separated by commas")
+    skip_warm_up: bool = setting(False, "do not try a model on a known clip before a shared pool serves it")
+    log_level: str = setting("warning", "debug, info, warning or error")
 
     def __post_init__(self) -> None:
         if not self.model:
@@ -79,13 +81,13 @@ class Config:
         known = {f.name: f for f in fields(cls)}
         values: dict[str, Any] = {}
         for variable, text in environ.items():
-            if not variable.startswith(ENV_PREFIX) or variable in ELSEWHERE:
+            if not variable.startswith(ENV_PREFIX) or variable in ELSEWHERE or variable.startswith(OF_SERVING):
                 continue
             name = variable.removeprefix(ENV_PREFIX).lower()
             if name not in known:
                 names = ", ".join(ENV_PREFIX + n.upper() for n in sorted(known))
                 raise ConfigError(f"{variable} was set, but there is no such setting; known are {names}")
-            values[name] = _parse(variable, text, known[name].default)
+            values[name] = parse(variable, text, known[name].default)
         values.update({name: value for name, value in given.items() if value is not None})
         unknown = sorted(set(values) - set(known))
         if unknown:
@@ -97,7 +99,8 @@ class Config:
         return replace(self, **{name: value for name, value in given.items() if value is not None})
 
 
-def _parse(variable: str, text: str, default: Any) -> Any:
+def parse(variable: str, text: str, default: Any) -> Any:
+    """The value of a variable, of the kind that its default is. Raises ConfigError."""
     if isinstance(default, bool):
         words = {
             "1": True,

@@ -16,12 +16,13 @@ SRC = ROOT / "src" / "sottovoce"
 FILES = sorted(SRC.rglob("*.py"))
 ALL_FILES = [p for place in ("src", "tests", "bench", "scripts") for p in sorted((ROOT / place).rglob("*.py"))]
 
-GROUND = {"errors", "types", "options", "config", "threads"}
+GROUND = {"errors", "types", "options", "config", "serving", "threads"}
 LOOKS_AT = {  # room: the rooms below it that it may look at; into itself it always may
     "errors": set[str](),
     "types": set[str](),
     "options": {"errors", "types"},
     "config": {"errors"},
+    "serving": {"errors", "config"},
     "threads": set[str](),
     "audio": {"errors", "types", "threads"},
     "text": {"errors", "types"},
@@ -33,12 +34,13 @@ LOOKS_AT = {  # room: the rooms below it that it may look at; into itself it alw
     "speakers": {*GROUND, "audio", "text", "model", "flow"},  # sound, names and networks meet; needs no engine
     "api": {*GROUND, "audio", "text", "model", "flow", "engine", "waking", "request", "speakers"},
     "compat": {*GROUND, "audio", "text", "model", "flow", "engine", "waking", "request", "api"},
-    "cli": {*GROUND, "audio", "text", "model", "flow", "engine", "waking", "request", "speakers", "api"},
+    "server": {*GROUND, "audio", "text", "model", "flow", "engine", "waking", "request", "speakers", "api"},
+    "cli": {*GROUND, "audio", "text", "model", "flow", "engine", "waking", "request", "speakers", "api", "server"},
 }
 
 # External name: the rooms, or files of rooms, that may speak it. What is not named here is not a dependency.
 SPEAKS = {
-    "numpy": {"audio", "engine", "flow", "model", "request", "speakers", "api", "compat", "cli", "types"},
+    "numpy": {"audio", "engine", "flow", "model", "request", "speakers", "api", "compat", "cli", "server", "types"},
     "torch": {
         *("audio.mel_torch", "compat", "model.export", "model.modules", "model.whisper"),
         *(
@@ -78,21 +80,26 @@ SPEAKS = {
     "filelock": {"model"},
     "click": {"cli"},
     "rich": {"cli"},
+    "fastapi": {"server"},
+    "starlette": {"server"},
+    "uvicorn": {"cli.serve"},
     # of the standard library
     "threading": {"engine.loop", "engine.pool", "engine.stream"},
     "_thread": set[str](),
     "multiprocessing": set[str](),
-    "asyncio": {"flow.drive", "api", "compat"},
+    "asyncio": {"flow.drive", "api", "compat", "server"},
     "subprocess": {"model", "cli"},
     "urllib": {"audio", "model", "cli"},
     "socket": {"audio", "model", "cli"},
     "http": {"audio", "model"},
 }
-BROUGHT_BY = {"tqdm": "huggingface_hub"}
+BROUGHT_BY = {"tqdm": "huggingface_hub", "starlette": "fastapi"}
 EXTRAS = {
     "whisper_normalizer": "normalizers",
     "budoux": "words",
     "triton": "dev",
+    "fastapi": "server",
+    "uvicorn": "server",
 }  # optional, under the extra that brings it
 MELS = {"audio", "audio.mel", "audio.mel_torch"}  # what the engine knows of sound
 NO_NAMES = {"utils", "util", "common", "core", "helpers", "helper", "misc", "shared"}
@@ -219,7 +226,7 @@ def test_what_is_imported_is_declared() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     declared = {re.split(r"[^\w.-]", line, maxsplit=1)[0].replace("-", "_").lower() for line in project["dependencies"]}
     external = {name for name in SPEAKS if name not in sys.stdlib_module_names and name not in EXTRAS}
-    assert {BROUGHT_BY.get(name, name) for name in external} == declared
+    assert {BROUGHT_BY.get(name, name) for name in external} - set(EXTRAS) == declared
     for name, extra in EXTRAS.items():
         assert any(line.startswith(name.replace("_", "-")) for line in project["optional-dependencies"][extra])
 
