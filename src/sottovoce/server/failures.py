@@ -60,9 +60,11 @@ BY_STATUS = {
 class RequestError(SottovoceError):
     """A request that is answered with a status of its own. param: the field that is wrong."""
 
-    def __init__(self, message: str, kind: Kind, param: str | None = None, headers: Mapping[str, str] = {}) -> None:
+    def __init__(
+        self, message: str, kind: Kind, param: str | None = None, headers: Mapping[str, str] | None = None
+    ) -> None:
         super().__init__(message)
-        self.kind, self.param, self.headers = kind, param, dict(headers)
+        self.kind, self.param, self.headers = kind, param, dict(headers or {})
 
 
 def told(error: BaseException) -> tuple[Kind, str, str | None]:

@@ -1,10 +1,12 @@
-"""What all requests share: models that are awake, settings, and how a recording becomes a transcript. Knows no route."""
+"""What all requests share: models that are awake, settings, and a recording's way to its transcript. Knows no route."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +15,20 @@ from sottovoce.api import Whisper
 from sottovoce.audio import decode
 from sottovoce.config import Config
 from sottovoce.flow.protocol import Event
-from sottovoce.options import Options
 from sottovoce.request import Request
 from sottovoce.serving import Serving
 from sottovoce.text.formats import Transcript
 from sottovoce.waking import open_pool
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is asked of one recording: a model by name, and how it is transcribed."""
+
+    model: str
+    request: Request
 
 
 class House:
@@ -51,13 +60,28 @@ class House:
         """(N,) float32 samples of a file, as far as the request needs them. Raises AudioError."""
         return await asyncio.to_thread(decode.load, path, stream=request.stream, end_s=request.end_s)
 
-    async def events(
-        self, whisper: Whisper, samples: np.ndarray, options: Options
-    ) -> AsyncGenerator[Event | Transcript, None]:
-        """What becomes known of a recording, its transcript last. Closing it withdraws its windows."""
-        run = whisper.aevents(whisper.flow(samples, options))
+    async def run(self, asked: Asked, path: Path) -> AsyncGenerator[Event | Transcript, None]:
+        """What becomes known of a recording, its transcript last: the one way that every route takes.
+
+        Closing it withdraws its windows. Raises AudioError, OptionError, ModelError, EngineError, RequestError.
+        """
+        whisper = await self.whisper(asked.model)
         try:
-            async for event in run:
-                yield event
+            samples = await self.samples(path, asked.request)
+            _, flow = await asyncio.to_thread(whisper.opened, samples, asked.request)
+            run = whisper.aevents(flow)
+            try:
+                async for event in run:
+                    yield event
+            finally:
+                await run.aclose()
         finally:
-            await run.aclose()
+            whisper.close()
+
+    async def transcript(self, asked: Asked, path: Path) -> Transcript:
+        """The transcript at the end of `run`."""
+        async with aclosing(self.run(asked, path)) as run:
+            async for event in run:
+                if isinstance(event, Transcript):
+                    return event
+        raise AssertionError("a flow ends with its transcript")

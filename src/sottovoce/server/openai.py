@@ -11,8 +11,7 @@ from starlette.datastructures import UploadFile
 
 from sottovoce import request as wishes
 from sottovoce.server.failures import Kind, RequestError
-from sottovoce.server.house import House
-from sottovoce.text.formats import Transcript
+from sottovoce.server.house import Asked, House
 
 router = APIRouter(prefix="/v1/audio", tags=["audio"])
 
@@ -24,17 +23,9 @@ async def transcriptions(request: Request) -> dict[str, Any]:
         file = form.get("file")
         if not isinstance(file, UploadFile):
             raise RequestError("file: nothing was given, a recording was expected", Kind(400), "file")
-        whisper = await house.whisper(str(form.get("model") or house.config.model))
-        try:
-            asked = wishes.Request.of({})
-            with tempfile.NamedTemporaryFile() as kept:
-                while block := await file.read(1 << 20):
-                    kept.write(block)
-                kept.flush()
-                samples = await house.samples(Path(kept.name), asked)
-            async for event in house.events(whisper, samples, asked.options):
-                if isinstance(event, Transcript):
-                    return {"text": event.text.strip()}
-        finally:
-            whisper.close()
-    raise AssertionError("a flow ends with its transcript")
+        asked = Asked(str(form.get("model") or house.config.model), wishes.Request.of({}))
+        with tempfile.NamedTemporaryFile() as kept:
+            while block := await file.read(1 << 20):
+                kept.write(block)
+            kept.flush()
+            return {"text": (await house.transcript(asked, Path(kept.name))).text.strip()}
