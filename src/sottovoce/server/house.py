@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +16,10 @@ from sottovoce.audio import decode
 from sottovoce.config import Config
 from sottovoce.flow.protocol import Event
 from sottovoce.request import Request
+from sottovoce.server import names, voices
 from sottovoce.serving import Serving
 from sottovoce.text.formats import Transcript
+from sottovoce.text.tokenizer import Tokenizer
 from sottovoce.waking import open_pool
 
 log = logging.getLogger(__name__)
@@ -52,9 +54,21 @@ class House:
         await asyncio.to_thread(self.pool.close)
 
     async def whisper(self, model: str) -> Whisper:
-        """A model by name, awake; close it when the request ends. Raises ModelError, BusyError."""
-        named = self.serving.model_of(model, self.config.model)
+        """A model by name, awake; close it when the request ends. Raises RequestError, ModelError, BusyError."""
+        named = await self.named(model)
         return await asyncio.to_thread(Whisper, config=self.config.with_(model=named), pool=self.pool)
+
+    async def named(self, model: str) -> str:
+        """The model that a name means, as it is loaded. Raises RequestError (404)."""
+        return await asyncio.to_thread(names.resolved, model, self.config, self.serving)
+
+    async def tokenizer(self, model: str) -> Tokenizer:
+        """The vocabulary of a model, which is loaded if it sleeps. Raises as `whisper`."""
+        whisper = await self.whisper(model)
+        try:
+            return whisper.tokenizer()
+        finally:
+            whisper.close()
 
     async def samples(self, path: Path, request: Request) -> np.ndarray:
         """(N,) float32 samples of a file, as far as the request needs them. Raises AudioError."""
@@ -65,6 +79,7 @@ class House:
 
         Closing it withdraws its windows. Raises AudioError, OptionError, ModelError, EngineError, RequestError.
         """
+        asked = replace(asked, request=await voices.decoded(asked.request, self.samples))
         whisper = await self.whisper(asked.model)
         try:
             samples = await self.samples(path, asked.request)
