@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncGenerator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,13 +16,15 @@ import numpy as np
 from sottovoce.api import Whisper
 from sottovoce.audio import decode
 from sottovoce.config import Config
+from sottovoce.errors import BusyError
 from sottovoce.flow.protocol import Event
 from sottovoce.request import Request
 from sottovoce.server import names, voices
+from sottovoce.server.failures import RequestError
 from sottovoce.serving import Serving
 from sottovoce.text.formats import Transcript
 from sottovoce.text.tokenizer import Tokenizer
-from sottovoce.waking import open_pool
+from sottovoce.waking import key_of, open_pool
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +44,9 @@ class House:
         self.config, self.serving = config, serving
         self.pool = open_pool(config)
         self.warm = False
+        self.closing = False
+        self.since = round(time.time())
+        self.fetcher = ThreadPoolExecutor(1, "sottovoce-pull")  # models that are pulled, one after another
         self._served: Whisper | None = None
 
     async def open(self) -> None:
@@ -48,7 +55,8 @@ class House:
         self.warm = True
 
     async def close(self) -> None:
-        self.warm = False
+        self.warm, self.closing = False, True
+        self.fetcher.shutdown(wait=False, cancel_futures=True)
         if self._served is not None:
             self._served.close()
         await asyncio.to_thread(self.pool.close)
@@ -57,6 +65,32 @@ class House:
         """A model by name, awake; close it when the request ends. Raises RequestError, ModelError, BusyError."""
         named = await self.named(model)
         return await asyncio.to_thread(Whisper, config=self.config.with_(model=named), pool=self.pool)
+
+    async def load(self, model: str) -> None:
+        """Have a model awake; the served one stays so. Raises as `whisper`."""
+        whisper = await self.whisper(model)
+        if self._served is None and whisper.name == self.config.model:
+            self._served = whisper
+        else:
+            whisper.close()
+
+    def holds(self, model: str) -> bool:
+        """Is this the served model, which is held as long as it may be?"""
+        return self._served is not None and model == self.config.model
+
+    async def unload(self, model: str) -> bool:
+        """Put a model to sleep that nobody uses. Returns whether it was awake. Raises RequestError (423), (404)."""
+        named = await self.named(model)
+        held = self._served if named == self.config.model else None
+        if held is not None:
+            self._served = None
+            held.close()
+        try:
+            return await asyncio.to_thread(self.pool.unload, key_of(self.config.with_(model=named)))
+        except BusyError as e:
+            if held is not None:
+                await self.load(named)
+            raise RequestError(f"model: {e}", names.IN_USE, "model") from e
 
     async def named(self, model: str) -> str:
         """The model that a name means, as it is loaded. Raises RequestError (404)."""

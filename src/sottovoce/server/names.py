@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import PurePath
 
 from sottovoce.config import Config
 from sottovoce.model import hub, networks
 from sottovoce.server.failures import Kind, RequestError
 from sottovoce.serving import Serving
 
+# 423 and not 409: clients try that again at once, and whoever holds a model holds it for longer
+IN_USE = Kind(423, code="model_in_use")
 UNKNOWN = Kind(404, code="model_not_found")
 
 
@@ -31,7 +34,7 @@ def resolved(name: str, config: Config, serving: Serving) -> str:
 
     Raises RequestError (404) for what is neither an alias, nor the served model, nor on this disk.
     """
-    if not name or same(name, config.model):
+    if not name or same(name, config.model) or name == shown(config.model):
         return config.model
     targets = {alias.name: alias.model for alias in aliases(config, serving)}
     if name in targets:
@@ -39,7 +42,7 @@ def resolved(name: str, config: Config, serving: Serving) -> str:
     if name in targets.values():
         return name
     there = {line.name for line in stored(config)}
-    card = hub.find(name)
+    card = hub.find(name) or next((card for card in hub.CATALOGUE if name in (card.hub, card.hub_ct2)), None)
     found = card.name if card else name
     if found in there:
         return found
@@ -51,6 +54,12 @@ def resolved(name: str, config: Config, serving: Serving) -> str:
 def stored(config: Config) -> list[hub.OnDisk]:
     """The Whisper models on this disk; other networks are none."""
     return [line for line in hub.listing(config) if networks.find(line.name) is None]
+
+
+def shown(model: str) -> str:
+    """What clients are told of a model's name: of a path on this machine its last part."""
+    is_path = hub.find(model) is None and (model.startswith((".", "~")) or PurePath(model).is_absolute())
+    return PurePath(model).name if is_path else model
 
 
 def same(a: str, b: str) -> bool:

@@ -60,7 +60,7 @@ def event(value: Any) -> bytes:
     return b"data: " + json.dumps(value, ensure_ascii=False, allow_nan=False).encode() + b"\n\n"
 
 
-def failed(error: Exception) -> bytes:
+def failed(error: BaseException) -> bytes:
     """The event of an error, which ends a stream."""
     kind, message, param = failures.told(error)
     return event(failures.body(kind, message, param))
