@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
-from dataclasses import dataclass
+from contextlib import AbstractAsyncContextManager, aclosing
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from sottovoce.api import Whisper
-from sottovoce.audio import decode
 from sottovoce.config import Config
 from sottovoce.flow.protocol import Event
 from sottovoce.request import Request
+from sottovoce.server.fetching import fetched
+from sottovoce.server.media import Media
+from sottovoce.server.uploads import Uploads
 from sottovoce.serving import Serving
 from sottovoce.text.formats import Transcript
 from sottovoce.waking import open_pool
@@ -37,11 +39,15 @@ class House:
     def __init__(self, config: Config, serving: Serving) -> None:
         self.config, self.serving = config, serving
         self.pool = open_pool(config)
+        self.media = Media(serving)
+        self.uploads = Uploads()
         self.warm = False
         self._served: Whisper | None = None
 
     async def open(self) -> None:
         """Load the served model, and prove it. Raises ModelError, EngineError."""
+        await self.uploads.open()
+        await self.media.open()
         self._served = await asyncio.to_thread(Whisper, config=self.config, pool=self.pool)
         self.warm = True
 
@@ -49,6 +55,8 @@ class House:
         self.warm = False
         if self._served is not None:
             self._served.close()
+        await self.media.close()
+        await self.uploads.close()
         await asyncio.to_thread(self.pool.close)
 
     async def whisper(self, model: str) -> Whisper:
@@ -57,8 +65,17 @@ class House:
         return await asyncio.to_thread(Whisper, config=self.config.with_(model=named), pool=self.pool)
 
     async def samples(self, path: Path, request: Request) -> np.ndarray:
-        """(N,) float32 samples of a file, as far as the request needs them. Raises AudioError."""
-        return await asyncio.to_thread(decode.load, path, stream=request.stream, end_s=request.end_s)
+        """(N,) float32 samples of a file, as far as the request needs them; not of its channels, each by itself.
+
+        Raises AudioError, OptionError, EngineError, RequestError.
+        """
+        sound = (await self.media.read(path, replace(request, channels=False))).sound
+        assert isinstance(sound, np.ndarray)
+        return sound
+
+    def fetched(self, url: str) -> AbstractAsyncContextManager[Path]:
+        """The file that a URL names, while the context lasts. Raises RequestError if it may not be, or cannot."""
+        return fetched(url, self.serving, self.uploads)
 
     async def run(self, asked: Asked, path: Path) -> AsyncGenerator[Event | Transcript, None]:
         """What becomes known of a recording, its transcript last: the one way that every route takes.
@@ -67,8 +84,8 @@ class House:
         """
         whisper = await self.whisper(asked.model)
         try:
-            samples = await self.samples(path, asked.request)
-            _, flow = await asyncio.to_thread(whisper.opened, samples, asked.request)
+            read = await self.media.read(path, asked.request)
+            _, flow = await asyncio.to_thread(whisper.opened, read.sound, read.request)
             run = whisper.aevents(flow)
             try:
                 async for event in run:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Request
-from starlette.datastructures import UploadFile
 
 from sottovoce import request as wishes
 from sottovoce.server.failures import Kind, RequestError
 from sottovoce.server.house import Asked, House
+from sottovoce.server.uploads import Upload
 
 router = APIRouter(prefix="/v1/audio", tags=["audio"])
 
@@ -19,13 +17,9 @@ router = APIRouter(prefix="/v1/audio", tags=["audio"])
 @router.post("/transcriptions")
 async def transcriptions(request: Request) -> dict[str, Any]:
     house: House = request.app.state.house
-    async with request.form() as form:
+    async with house.uploads.form(request) as form:
         file = form.get("file")
-        if not isinstance(file, UploadFile):
+        if not isinstance(file, Upload):
             raise RequestError("file: nothing was given, a recording was expected", Kind(400), "file")
         asked = Asked(str(form.get("model") or house.config.model), wishes.Request.of({}))
-        with tempfile.NamedTemporaryFile() as kept:
-            while block := await file.read(1 << 20):
-                kept.write(block)
-            kept.flush()
-            return {"text": (await house.transcript(asked, Path(kept.name))).text.strip()}
+        return {"text": (await house.transcript(asked, file.path)).text.strip()}
