@@ -82,7 +82,7 @@ SPEAKS = {
     "rich": {"cli"},
     "fastapi": {"server"},
     "starlette": {"server"},
-    "uvicorn": {"cli.serve"},
+    "uvicorn": {"cli.serve", "server.wire"},
     "python_multipart": {"server.parts", "server.uploads"},
     "httpcore": {"server.fetching"},
     # of the standard library

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import math
 import os
 import resource
@@ -27,7 +28,18 @@ from importlib.resources import files
 from io import BytesIO
 from typing import Any, BinaryIO, cast
 
+# PyAV opens these late, for recordings with pictures or subtitles; a confined program opens nothing any more
 import av.error
+import av.sidedata.encparams
+import av.sidedata.motionvectors
+import av.sidedata.sidedata
+import av.subtitles.codeccontext
+import av.subtitles.stream
+import av.subtitles.subtitle
+import av.video.codeccontext
+import av.video.frame
+import av.video.reformatter
+import av.video.stream
 import numpy as np
 
 from sottovoce.audio.source import why
@@ -45,6 +57,7 @@ WRITE_BYTES = 1 << 18
 
 def main() -> None:
     """Answer jobs from the socket whose number is the argument, one at a time, until its other end is closed."""
+    logging.disable(logging.WARNING)  # what is broken in recordings is nothing to write into a server's log
     line = socket.socket(fileno=int(sys.argv[1]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -44,6 +44,7 @@ N_TRIES = 2  # of a recording whose child was ended by somebody else
 CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE, signal.SIGSYS, signal.SIGTRAP}
 OVERTIME = {signal.SIGXCPU, signal.SIGALRM}
 
+UNKNOWN = "the recording could not be decoded; convert it to wav or flac"
 LOST = Kind(503, "server_error", "decoder_lost", retry_after_s=1)
 TOO_LONG = Kind(400, code="audio_too_long")
 TOO_SLOW = Kind(400, code="audio_too_slow")
@@ -281,4 +282,4 @@ def _failure(answer: dict[str, Any], job: Job) -> Exception:
                 f"there is no room for the sound of this recording ({os.strerror(errno.ENOSPC)})", NO_ROOM
             )
     log.error("a recording could not be decoded, by a fault of ours:\n%s", message)
-    return AudioError("the recording could not be decoded; convert it to wav or flac")
+    return AudioError(UNKNOWN)
