@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from sottovoce.config import OF_SERVING, parse, setting
+from sottovoce.config import MOST, OF_SERVING, parse, setting
 from sottovoce.errors import ConfigError
 
 ALIASES = (
@@ -30,6 +30,12 @@ class Serving:
     max_upload_mb: float = setting(1000.0, "largest request, megabytes")
     max_duration_s: float = setting(6 * 3600.0, "longest recording, seconds")
     manage_models: str = setting("auto", "pull, unload and delete models over HTTP: auto (on loopback), always, never")
+    decoders: int = setting(2, "processes that decode media")
+    decode_s: float = setting(300.0, "longest time that decoding one recording may take, seconds")
+    body_idle_s: float = setting(30.0, "longest time without a part of a request, seconds")
+    fetch_urls: bool = setting(False, "fetch recordings by their URLs, of public addresses")
+    fetch_hosts: str = setting("", "hosts, by comma, that URLs may name though their addresses are not public")
+    fetch_s: float = setting(300.0, "longest time that fetching a URL may take, seconds")
     unknown_fields: str = setting("refuse", "fields that nobody knows: refuse, or ignore with a warning header")
 
     def __post_init__(self) -> None:
@@ -40,10 +46,12 @@ class Serving:
         if self.manage_models not in ("auto", "always", "never"):
             what = f"{self.manage_models!r} was given, auto, always or never was expected"
             raise ConfigError(f"manage_models: {what}; leave it out for auto")
-        for name in ("max_upload_mb", "max_duration_s"):
+        for name in ("max_upload_mb", "max_duration_s", "decode_s", "body_idle_s", "fetch_s"):
             value = getattr(self, name)
-            if not value > 0:
+            if not 0 < value <= MOST:
                 raise ConfigError(f"{name}: {value} was given, more than 0 was expected; leave it out")
+        if not 1 <= self.decoders <= 256:
+            raise ConfigError(f"decoders: {self.decoders} was given, 1 to 256 was expected; leave it out")
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str], **given: Any) -> Serving:

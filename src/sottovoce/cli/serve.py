@@ -37,8 +37,13 @@ def serve(**given: Any) -> int:
     import uvicorn
 
     from sottovoce.server.app import create_app
+    from sottovoce.server.wire import patient
 
     uvicorn.run(
-        create_app(config, serving, __version__), host=serving.host, port=serving.port, log_level=config.log_level
+        create_app(config, serving, __version__),
+        host=serving.host,
+        port=serving.port,
+        log_level=config.log_level,
+        http=patient(serving.body_idle_s),
     )
     return 0

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from sottovoce.config import Config
 from sottovoce.server import failures, health, models, openai
 from sottovoce.server.house import House
+from sottovoce.server.intake import Intake
 from sottovoce.serving import Serving
 
 
@@ -28,6 +29,7 @@ def create_app(config: Config, serving: Serving, version: str = "0") -> FastAPI:
     app = FastAPI(title="sottovoce", version=version, lifespan=life)
     app.state.house = house
     failures.install(app)
+    app.add_middleware(Intake, serving=serving)
     app.include_router(health.router)
     app.include_router(openai.router)
     app.include_router(models.router)

@@ -7,20 +7,22 @@ import logging
 import time
 from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from sottovoce.api import Whisper
-from sottovoce.audio import decode
 from sottovoce.config import Config
 from sottovoce.errors import BusyError
 from sottovoce.flow.protocol import Event
 from sottovoce.request import Request
 from sottovoce.server import names, voices
 from sottovoce.server.failures import RequestError
+from sottovoce.server.fetching import fetched
+from sottovoce.server.media import Media
+from sottovoce.server.uploads import Uploads
 from sottovoce.serving import Serving
 from sottovoce.text.formats import Transcript
 from sottovoce.text.tokenizer import Tokenizer
@@ -43,6 +45,8 @@ class House:
     def __init__(self, config: Config, serving: Serving) -> None:
         self.config, self.serving = config, serving
         self.pool = open_pool(config)
+        self.media = Media(serving)
+        self.uploads = Uploads()
         self.warm = False
         self.closing = False
         self.since = round(time.time())
@@ -51,6 +55,8 @@ class House:
 
     async def open(self) -> None:
         """Load the served model, and prove it. Raises ModelError, EngineError."""
+        await self.uploads.open()
+        await self.media.open()
         self._served = await asyncio.to_thread(Whisper, config=self.config, pool=self.pool)
         self.warm = True
 
@@ -59,6 +65,8 @@ class House:
         self.fetcher.shutdown(wait=False, cancel_futures=True)
         if self._served is not None:
             self._served.close()
+        await self.media.close()
+        await self.uploads.close()
         await asyncio.to_thread(self.pool.close)
 
     async def whisper(self, model: str) -> Whisper:
@@ -105,8 +113,17 @@ class House:
             whisper.close()
 
     async def samples(self, path: Path, request: Request) -> np.ndarray:
-        """(N,) float32 samples of a file, as far as the request needs them. Raises AudioError."""
-        return await asyncio.to_thread(decode.load, path, stream=request.stream, end_s=request.end_s)
+        """(N,) float32 samples of a file, as far as the request needs them; not of its channels, each by itself.
+
+        Raises AudioError, OptionError, EngineError, RequestError.
+        """
+        sound = (await self.media.read(path, replace(request, channels=False))).sound
+        assert isinstance(sound, np.ndarray)
+        return sound
+
+    def fetched(self, url: str) -> AbstractAsyncContextManager[Path]:
+        """The file that a URL names, while the context lasts. Raises RequestError if it may not be, or cannot."""
+        return fetched(url, self.serving, self.uploads)
 
     async def run(self, asked: Asked, path: Path) -> AsyncGenerator[Event | Transcript, None]:
         """What becomes known of a recording, its transcript last: the one way that every route takes.
@@ -116,8 +133,8 @@ class House:
         asked = replace(asked, request=await voices.decoded(asked.request, self.samples))
         whisper = await self.whisper(asked.model)
         try:
-            samples = await self.samples(path, asked.request)
-            _, flow = await asyncio.to_thread(whisper.opened, samples, asked.request)
+            read = await self.media.read(path, asked.request)
+            _, flow = await asyncio.to_thread(whisper.opened, read.sound, read.request)
             run = whisper.aevents(flow)
             try:
                 async for event in run:
