@@ -11,13 +11,16 @@ from pathlib import Path
 
 import numpy as np
 
-from sottovoce.api import Whisper
+from sottovoce.api import N_AHEAD, Whisper
 from sottovoce.audio import decode
 from sottovoce.config import Config
 from sottovoce.flow.protocol import Event
 from sottovoce.request import Request
+from sottovoce.server import callers
+from sottovoce.server.turnstile import Turnstile
 from sottovoce.serving import Serving
 from sottovoce.text.formats import Transcript
+from sottovoce.types import SAMPLE_RATE
 from sottovoce.waking import open_pool
 
 log = logging.getLogger(__name__)
@@ -39,14 +42,17 @@ class House:
         self.pool = open_pool(config)
         self.warm = False
         self._served: Whisper | None = None
+        self.turnstile = Turnstile(serving.slots, serving.queue, serving.queue_wait_s)
 
     async def open(self) -> None:
         """Load the served model, and prove it. Raises ModelError, EngineError."""
         self._served = await asyncio.to_thread(Whisper, config=self.config, pool=self.pool)
+        self.turnstile.n_slots = self.serving.slots or self._served.n_together + N_AHEAD
         self.warm = True
 
     async def close(self) -> None:
         self.warm = False
+        self.turnstile.close()
         if self._served is not None:
             self._served.close()
         await asyncio.to_thread(self.pool.close)
@@ -65,18 +71,19 @@ class House:
 
         Closing it withdraws its windows. Raises AudioError, OptionError, ModelError, EngineError, RequestError.
         """
-        whisper = await self.whisper(asked.model)
-        try:
-            samples = await self.samples(path, asked.request)
-            _, flow = await asyncio.to_thread(whisper.opened, samples, asked.request)
-            run = whisper.aevents(flow)
+        caller = callers.current()
+        caller.check_model(asked.model, self.serving.model_of(asked.model, self.config.model))
+        async with self.turnstile.admitted(caller.place):
+            whisper = await self.whisper(asked.model)
             try:
-                async for event in run:
-                    yield event
+                samples = await self.samples(path, asked.request)
+                with caller.charged(len(samples) / SAMPLE_RATE):
+                    _, flow = await asyncio.to_thread(whisper.opened, samples, asked.request)
+                    async with aclosing(whisper.aevents(flow)) as run:
+                        async for event in run:
+                            yield event
             finally:
-                await run.aclose()
-        finally:
-            whisper.close()
+                whisper.close()
 
     async def transcript(self, asked: Asked, path: Path) -> Transcript:
         """The transcript at the end of `run`."""
