@@ -128,6 +128,12 @@ class Whisper:
         return self._tokenizer.language_codes if self.is_multilingual else ("en",)
 
     @property
+    def n_together(self) -> int:
+        """Windows that are decoded together, on all devices, where each has one beam."""
+        found = self._permit.model
+        return found.n_together(1) * len(found.devices)
+
+    @property
     def network(self) -> Network:
         """The network, for surfaces that speak torch; the engine decodes with it, so it is to be read only.
 

@@ -77,7 +77,7 @@ SPEAKS = {
     # the kind of progress bar that huggingface_hub takes, and comes with; programs replace openai-whisper's with theirs
     "tqdm": {"model.hfhub", "compat"},
     "whisper_normalizer": {"compat.openai_whisper"},
-    "filelock": {"model"},
+    "filelock": {"model", "server.keys"},
     "click": {"cli"},
     "rich": {"cli"},
     "fastapi": {"server"},

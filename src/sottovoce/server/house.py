@@ -13,15 +13,16 @@ from pathlib import Path
 
 import numpy as np
 
-from sottovoce.api import Whisper
+from sottovoce.api import N_AHEAD, Whisper
 from sottovoce.config import Config
 from sottovoce.errors import BusyError
 from sottovoce.flow.protocol import Event
 from sottovoce.request import Request
-from sottovoce.server import names, voices
+from sottovoce.server import callers, names, voices
 from sottovoce.server.failures import RequestError
 from sottovoce.server.fetching import fetched
 from sottovoce.server.media import Media
+from sottovoce.server.turnstile import Turnstile
 from sottovoce.server.uploads import Uploads
 from sottovoce.serving import Serving
 from sottovoce.text.formats import Transcript
@@ -52,16 +53,19 @@ class House:
         self.since = round(time.time())
         self.fetcher = ThreadPoolExecutor(1, "sottovoce-pull")  # models that are pulled, one after another
         self._served: Whisper | None = None
+        self.turnstile = Turnstile(serving.slots, serving.queue, serving.queue_wait_s)
 
     async def open(self) -> None:
         """Load the served model, and prove it. Raises ModelError, EngineError."""
         await self.uploads.open()
         await self.media.open()
         self._served = await asyncio.to_thread(Whisper, config=self.config, pool=self.pool)
+        self.turnstile.n_slots = self.serving.slots or self._served.n_together + N_AHEAD
         self.warm = True
 
     async def close(self) -> None:
         self.warm, self.closing = False, True
+        self.turnstile.close()
         self.fetcher.shutdown(wait=False, cancel_futures=True)
         if self._served is not None:
             self._served.close()
@@ -130,19 +134,20 @@ class House:
 
         Closing it withdraws its windows. Raises AudioError, OptionError, ModelError, EngineError, RequestError.
         """
-        asked = replace(asked, request=await voices.decoded(asked.request, self.samples))
-        whisper = await self.whisper(asked.model)
-        try:
-            read = await self.media.read(path, asked.request)
-            _, flow = await asyncio.to_thread(whisper.opened, read.sound, read.request)
-            run = whisper.aevents(flow)
+        caller = callers.current()
+        caller.check_model(asked.model, self.serving.model_of(asked.model, self.config.model))
+        async with self.turnstile.admitted(caller.place):
+            asked = replace(asked, request=await voices.decoded(asked.request, self.samples))
+            whisper = await self.whisper(asked.model)
             try:
-                async for event in run:
-                    yield event
+                read = await self.media.read(path, asked.request)
+                with caller.charged(read.duration_s):
+                    _, flow = await asyncio.to_thread(whisper.opened, read.sound, read.request)
+                    async with aclosing(whisper.aevents(flow)) as run:
+                        async for event in run:
+                            yield event
             finally:
-                await run.aclose()
-        finally:
-            whisper.close()
+                whisper.close()
 
     async def transcript(self, asked: Asked, path: Path) -> Transcript:
         """The transcript at the end of `run`."""

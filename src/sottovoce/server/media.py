@@ -33,6 +33,7 @@ from sottovoce.server.child import Child, Lost, mapped
 from sottovoce.server.decoding import Job, Recording, TooLong, sounds
 from sottovoce.server.failures import Kind, RequestError
 from sottovoce.serving import Serving
+from sottovoce.types import SAMPLE_RATE
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +59,11 @@ class Read:
 
     sound: np.ndarray | Channels
     request: Request
+
+    @property
+    def duration_s(self) -> float:
+        samples = self.sound if isinstance(self.sound, np.ndarray) else self.sound.sounds[0]
+        return len(samples) / SAMPLE_RATE
 
 
 class Media:
