@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from sottovoce.config import OF_SERVING, parse, setting
+from sottovoce.config import MOST, OF_SERVING, parse, setting
 from sottovoce.errors import ConfigError
 
 ALIASES = (
@@ -17,6 +17,7 @@ ALIASES = (
     "gpt-4o-transcribe-diarize"
 )
 MB = 1_000_000
+CACHES = ("disk", "redis", "rediss", "unix", "memory", "none")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,14 @@ class Serving:
     aliases: str = setting(ALIASES, "names that mean the served model, by comma; NAME=MODEL means another")
     max_upload_mb: float = setting(1000.0, "largest request, megabytes")
     max_duration_s: float = setting(6 * 3600.0, "longest recording, seconds")
+    cache: str = setting(
+        "disk", "where results are remembered: disk, disk:FOLDER, redis://HOST:PORT/N, memory, none; sealed, see README"
+    )
+    cache_mb: float = setting(500.0, "room for remembered results, megabytes; the least recently used go first")
+    cache_days: float = setting(7.0, "days until a remembered result is forgotten")
+    drain_s: float = setting(30.0, "seconds that running requests have to end after SIGTERM; a second one ends at once")
+    idle_exit_s: float = setting(0.0, "seconds without a request after which the server ends; 0: never")
+    lazy: bool = setting(False, "load the model when it is first asked for")
     unknown_fields: str = setting("refuse", "fields that nobody knows: refuse, or ignore with a warning header")
 
     def __post_init__(self) -> None:
@@ -39,6 +48,15 @@ class Serving:
             value = getattr(self, name)
             if not value > 0:
                 raise ConfigError(f"{name}: {value} was given, more than 0 was expected; leave it out")
+
+        scheme = self.cache.partition(":")[0]
+        if scheme not in CACHES:
+            known = "disk, disk:FOLDER, redis://HOST:PORT/N, memory or none"
+            raise ConfigError(f"cache: {self.cache!r} was given, {known} was expected; leave it out for disk")
+        for name, least in (("cache_mb", 0), ("cache_days", 0), ("drain_s", 0), ("idle_exit_s", 0)):
+            value = getattr(self, name)
+            if not least <= value <= MOST:
+                raise ConfigError(f"{name}: {value} was given, {least} to {MOST:.0f} was expected; leave it out")
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str], **given: Any) -> Serving:

@@ -82,7 +82,8 @@ SPEAKS = {
     "rich": {"cli"},
     "fastapi": {"server"},
     "starlette": {"server"},
-    "uvicorn": {"cli.serve"},
+    "uvicorn": {"cli.serve", "server.ending"},
+    "redis": {"server.redis_store"},
     # of the standard library
     "threading": {"engine.loop", "engine.pool", "engine.stream"},
     "_thread": set[str](),
@@ -100,6 +101,7 @@ EXTRAS = {
     "triton": "dev",
     "fastapi": "server",
     "uvicorn": "server",
+    "redis": "server",
 }  # optional, under the extra that brings it
 MELS = {"audio", "audio.mel", "audio.mel_torch"}  # what the engine knows of sound
 NO_NAMES = {"utils", "util", "common", "core", "helpers", "helper", "misc", "shared"}

@@ -9,6 +9,7 @@ from fastapi import FastAPI
 
 from sottovoce.config import Config
 from sottovoce.server import failures, health, openai
+from sottovoce.server.freshness import ByHeader
 from sottovoce.server.house import House
 from sottovoce.serving import Serving
 
@@ -28,6 +29,7 @@ def create_app(config: Config, serving: Serving, version: str = "0") -> FastAPI:
     app = FastAPI(title="sottovoce", version=version, lifespan=life)
     app.state.house = house
     failures.install(app)
+    app.add_middleware(ByHeader)
     app.include_router(health.router)
     app.include_router(openai.router)
     return app

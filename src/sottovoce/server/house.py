@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,9 @@ import numpy as np
 from sottovoce.api import Whisper
 from sottovoce.audio import decode
 from sottovoce.config import Config
-from sottovoce.flow.protocol import Event
+from sottovoce.flow.protocol import Event, Opened
 from sottovoce.request import Request
+from sottovoce.server.results import DAY_S, Results, open_store
 from sottovoce.serving import Serving
 from sottovoce.text.formats import Transcript
 from sottovoce.waking import open_pool
@@ -39,22 +41,28 @@ class House:
         self.pool = open_pool(config)
         self.warm = False
         self._served: Whisper | None = None
+        self.results = Results(open_store(serving), serving.cache_days * DAY_S)
 
     async def open(self) -> None:
         """Load the served model, and prove it. Raises ModelError, EngineError."""
-        self._served = await asyncio.to_thread(Whisper, config=self.config, pool=self.pool)
+        if not self.serving.lazy:
+            self._served = await asyncio.to_thread(Whisper, config=self.config, pool=self.pool)
         self.warm = True
 
     async def close(self) -> None:
         self.warm = False
+        await self.results.close()
         if self._served is not None:
             self._served.close()
         await asyncio.to_thread(self.pool.close)
 
     async def whisper(self, model: str) -> Whisper:
         """A model by name, awake; close it when the request ends. Raises ModelError, BusyError."""
-        named = self.serving.model_of(model, self.config.model)
-        return await asyncio.to_thread(Whisper, config=self.config.with_(model=named), pool=self.pool)
+        return await asyncio.to_thread(Whisper, config=self.of_model(model), pool=self.pool)
+
+    def of_model(self, model: str) -> Config:
+        """The settings with the model that a name means."""
+        return self.config.with_(model=self.serving.model_of(model, self.config.model))
 
     async def samples(self, path: Path, request: Request) -> np.ndarray:
         """(N,) float32 samples of a file, as far as the request needs them. Raises AudioError."""
@@ -63,12 +71,21 @@ class House:
     async def run(self, asked: Asked, path: Path) -> AsyncGenerator[Event | Transcript, None]:
         """What becomes known of a recording, its transcript last: the one way that every route takes.
 
-        Closing it withdraws its windows. Raises AudioError, OptionError, ModelError, EngineError, RequestError.
+        What is known already is told at once; who asks for what is being decoded hears it too. When the last of them
+        closes it, its windows are withdrawn. Raises AudioError, OptionError, ModelError, EngineError, RequestError.
         """
+        decode = partial(self._decoded, asked)
+        async with aclosing(self.results.run(path, self.of_model(asked.model), asked.request, decode)) as run:
+            async for event in run:
+                yield event
+
+    async def _decoded(self, asked: Asked, path: Path) -> AsyncGenerator[Event | Transcript, None]:
+        """What becomes known of a recording as it is decoded. Closing it withdraws its windows."""
         whisper = await self.whisper(asked.model)
         try:
             samples = await self.samples(path, asked.request)
-            _, flow = await asyncio.to_thread(whisper.opened, samples, asked.request)
+            duration_s, flow = await asyncio.to_thread(whisper.opened, samples, asked.request)
+            yield Opened(duration_s)
             run = whisper.aevents(flow)
             try:
                 async for event in run:
