@@ -82,7 +82,7 @@ SPEAKS = {
     "rich": {"cli"},
     "fastapi": {"server"},
     "starlette": {"server"},
-    "uvicorn": {"cli.serve", "server.ending"},
+    "uvicorn": {"server.ending"},
     "redis": {"server.redis_store"},
     # of the standard library
     "threading": {"engine.loop", "engine.pool", "engine.stream"},

@@ -74,11 +74,11 @@ class Asker:
     def __init__(self, results: Results, decoder: Decoder, path: Path, text: str, n_most: int = 1000) -> None:
         self.heard: list[Said] = []
         self.origin: Origin | None = None
-        path.write_text(text)
-        self._path, self._n_most = path, n_most
+        self._path, self._text, self._n_most = path, text, n_most
         self.task = asyncio.create_task(self._ask(results, decoder))
 
     async def _ask(self, results: Results, decoder: Decoder) -> None:
+        self._path.write_text(self._text)
         fresh = freshness.current()
         freshness._CURRENT.set(fresh)
         try:
@@ -223,6 +223,7 @@ def test_what_is_known_is_told_again_unless_it_shall_not(tmp_path: Path, store: 
             freshness._CURRENT.set(Freshness.of(told))
             asker = Asker(results, decoder, tmp_path / "1", "a")
             await asker.task
+            await until(lambda: results.n_running == 0)  # it is kept
             assert asker.heard[-1] == Transcript("a", (), "en", float(N_STEPS))
             return asker
 
@@ -248,9 +249,11 @@ def test_a_damaged_result_is_a_miss_and_goes(tmp_path: Path) -> None:
         results, decoder = Results(store, 1e9), Decoder()
         decoder.step.set()
         await Asker(results, decoder, tmp_path / "1", "a").task
+        await until(lambda: results.n_running == 0)
         (name,) = store._kept
         store._kept[name] = store._kept[name][:-1] + b"?"
         await Asker(results, decoder, tmp_path / "1", "a").task
+        await until(lambda: results.n_running == 0)
         last = Asker(results, decoder, tmp_path / "1", "a")
         await last.task
         assert decoder.by_text == {"a": 2} and last.origin is Origin.HIT

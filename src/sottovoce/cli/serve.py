@@ -34,11 +34,9 @@ def serve(**given: Any) -> int:
     names = {f.name for f in fields(Serving)}
     serving = Serving.from_env(os.environ, **{name: value for name, value in given.items() if name in names})
     config = config_of({name: value for name, value in given.items() if name not in names})
-    import uvicorn
-
+    from sottovoce.server import ending
     from sottovoce.server.app import create_app
 
-    uvicorn.run(
-        create_app(config, serving, __version__), host=serving.host, port=serving.port, log_level=config.log_level
-    )
+    app = create_app(config, serving, __version__)
+    ending.run(app, serving, host=serving.host, port=serving.port, log_level=config.log_level)
     return 0

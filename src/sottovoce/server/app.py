@@ -9,6 +9,7 @@ from fastapi import FastAPI
 
 from sottovoce.config import Config
 from sottovoce.server import failures, health, openai
+from sottovoce.server.ending import Door, Doorkeeper
 from sottovoce.server.freshness import ByHeader
 from sottovoce.server.house import House
 from sottovoce.serving import Serving
@@ -30,6 +31,8 @@ def create_app(config: Config, serving: Serving, version: str = "0") -> FastAPI:
     app.state.house = house
     failures.install(app)
     app.add_middleware(ByHeader)
+    app.state.door = Door()
+    app.add_middleware(Doorkeeper, door=app.state.door)
     app.include_router(health.router)
     app.include_router(openai.router)
     return app

@@ -43,6 +43,7 @@ class Results:
     def __init__(self, kept: Store, most_s: float, clock: Any = time.time) -> None:
         self.n_by_origin = dict.fromkeys(Origin, 0)
         self._store, self._most_s, self._clock = kept, most_s, clock
+        self._keeps = not isinstance(kept, Nothing)
         self._runs: dict[str, Run] = {}  # that others may join, by the name of their result
         self._all: set[Run] = set()
         self._ending: BaseException | None = None
@@ -103,7 +104,9 @@ class Results:
             if (known := await self._known(key)) is not None:
                 return known, Origin.HIT
             run = self._runs.get(key.name)  # which came while the store was asked
-        return (None if run is not None and run.withdrawn else run), Origin.SHARED
+        if run is None or not run.is_open:
+            return None, Origin.MISS
+        return run, Origin.HIT if run.ended else Origin.SHARED
 
     def _begun(self, key: Key | None, fresh: Freshness, path: Path, decode: Decode) -> tuple[Run, Origin]:
         """A run of one's own. NOTE: nothing is awaited from the look into _runs to the entry there."""
@@ -113,7 +116,7 @@ class Results:
             sealed = await asyncio.to_thread(key.seal, transcript, self._clock())
             await self._store.put(key.name, sealed)
 
-        run = Run(path, decode, keep if key is not None and fresh.keeps else None)
+        run = Run(path, decode, keep if key is not None and fresh.keeps and self._keeps else None)
         joinable = key is not None and fresh.reads
         if key is not None and joinable:
             self._runs[key.name] = run

@@ -36,11 +36,16 @@ class Run:
         self.error: BaseException | None = None
         self.ended = False  # nothing more is said
         self.n_followers = 0
-        self.withdrawn = False  # nobody may join it any more
+        self.withdrawn = False
         self.first_left = False  # before it ended, and with him maybe what it read from
         self._news = asyncio.Event()
         self._folder, self._path = _held(path)
         self.task = asyncio.create_task(self._run(decode, keep))
+
+    @property
+    def is_open(self) -> bool:
+        """May others join? Also after its end, as long as it is there: it has the transcript."""
+        return not self.withdrawn and self.error is None
 
     async def follow(self) -> AsyncGenerator[Said, None]:
         """All that is said from the beginning, as it is said. Raises what ended the run."""
