@@ -82,7 +82,7 @@ SPEAKS = {
     "rich": {"cli"},
     "fastapi": {"server"},
     "starlette": {"server"},
-    "uvicorn": {"server.ending"},
+    "uvicorn": {"cli.serve", "server.ending"},
     "redis": {"server.redis_store"},
     # of the standard library
     "threading": {"engine.loop", "engine.pool", "engine.stream"},
@@ -91,8 +91,8 @@ SPEAKS = {
     "asyncio": {"flow.drive", "api", "compat", "server"},
     "subprocess": {"model", "cli"},
     "urllib": {"audio", "model", "cli"},
-    "socket": {"audio", "model", "cli"},
-    "http": {"audio", "model"},
+    "socket": {"audio", "model", "cli", "server.ending"},
+    "http": {"audio", "model", "cli"},
 }
 BROUGHT_BY = {"tqdm": "huggingface_hub", "starlette": "fastapi"}
 EXTRAS = {

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from sottovoce.config import Config
-from sottovoce.server import failures, health, openai
+from sottovoce.server import failures, health, native, openai
 from sottovoce.server.ending import Door, Doorkeeper
 from sottovoce.server.freshness import ByHeader
 from sottovoce.server.house import House
@@ -35,4 +35,5 @@ def create_app(config: Config, serving: Serving, version: str = "0") -> FastAPI:
     app.add_middleware(Doorkeeper, door=app.state.door)
     app.include_router(health.router)
     app.include_router(openai.router)
+    app.include_router(native.router)
     return app
