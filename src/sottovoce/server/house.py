@@ -16,6 +16,7 @@ from sottovoce.audio import decode
 from sottovoce.config import Config
 from sottovoce.flow.protocol import Event
 from sottovoce.request import Request
+from sottovoce.server.aims import Aim, flow_of
 from sottovoce.serving import Serving
 from sottovoce.text.formats import Transcript
 from sottovoce.waking import open_pool
@@ -25,10 +26,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What is asked of one recording: a model by name, and how it is transcribed."""
+    """What is asked of one recording: a model by name, how it is heard, and what for. text: what is to be aligned."""
 
     model: str
     request: Request
+    aim: Aim = Aim.TRANSCRIPT
+    text: str = ""
 
 
 class House:
@@ -68,7 +71,7 @@ class House:
         whisper = await self.whisper(asked.model)
         try:
             samples = await self.samples(path, asked.request)
-            _, flow = await asyncio.to_thread(whisper.opened, samples, asked.request)
+            flow = await asyncio.to_thread(flow_of, whisper, samples, asked.request, asked.aim, asked.text)
             run = whisper.aevents(flow)
             try:
                 async for event in run:

@@ -1,0 +1,28 @@
+"""What may be wanted of a recording: its words, its language, or the times of words that are known."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import numpy as np
+
+from sottovoce.api import Whisper
+from sottovoce.flow.protocol import Flow
+from sottovoce.request import Request
+
+
+class Aim(StrEnum):
+    """TRANSCRIPT: words. LANGUAGE: an empty transcript, with its language. ALIGNMENT: a given text, with its times."""
+
+    TRANSCRIPT = "transcript"
+    LANGUAGE = "language"
+    ALIGNMENT = "alignment"
+
+
+def flow_of(whisper: Whisper, samples: np.ndarray, request: Request, aim: Aim, text: str) -> Flow:
+    """The flow that reaches an aim. It may compute: not for the event loop. Raises OptionError."""
+    if aim is Aim.LANGUAGE:
+        return whisper.language_flow(samples, request.options)
+    if aim is Aim.ALIGNMENT:
+        return whisper.align_flow(samples, text, request.options)
+    return whisper.opened(samples, request)[1]
