@@ -17,6 +17,7 @@ ALIASES = (
     "gpt-4o-transcribe-diarize"
 )
 MB = 1_000_000
+LOOPBACK = ("localhost", "::1")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class Serving:
     aliases: str = setting(ALIASES, "names that mean the served model, by comma; NAME=MODEL means another")
     max_upload_mb: float = setting(1000.0, "largest request, megabytes")
     max_duration_s: float = setting(6 * 3600.0, "longest recording, seconds")
+    manage_models: str = setting("auto", "pull, unload and delete models over HTTP: auto (on loopback), always, never")
     unknown_fields: str = setting("refuse", "fields that nobody knows: refuse, or ignore with a warning header")
 
     def __post_init__(self) -> None:
@@ -35,6 +37,9 @@ class Serving:
             raise ConfigError(f"port: {self.port} was given, 0 to 65535 was expected; try 8000")
         if self.unknown_fields not in ("refuse", "ignore"):
             raise ConfigError(f"unknown_fields: {self.unknown_fields!r} was given, refuse or ignore was expected")
+        if self.manage_models not in ("auto", "always", "never"):
+            what = f"{self.manage_models!r} was given, auto, always or never was expected"
+            raise ConfigError(f"manage_models: {what}; leave it out for auto")
         for name in ("max_upload_mb", "max_duration_s"):
             value = getattr(self, name)
             if not value > 0:
@@ -58,6 +63,13 @@ class Serving:
         if unknown:
             raise ConfigError(f"{unknown[0]}: there is no such setting; known are {', '.join(sorted(known))}")
         return cls(**values)
+
+    @property
+    def manages_models(self) -> bool:
+        """May models be fetched, unloaded and deleted over HTTP?"""
+        if self.manage_models == "auto":
+            return self.host in LOOPBACK or self.host.startswith("127.")
+        return self.manage_models == "always"
 
     def model_of(self, name: str, served: str) -> str:
         """The model that a request's name means; names that are no alias mean themselves."""

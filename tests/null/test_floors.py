@@ -81,6 +81,7 @@ SPEAKS = {
     "click": {"cli"},
     "rich": {"cli"},
     "fastapi": {"server"},
+    "pydantic": {"server.answers", "server.models"},
     "starlette": {"server"},
     "uvicorn": {"cli.serve"},
     # of the standard library
@@ -93,7 +94,7 @@ SPEAKS = {
     "socket": {"audio", "model", "cli"},
     "http": {"audio", "model"},
 }
-BROUGHT_BY = {"tqdm": "huggingface_hub", "starlette": "fastapi"}
+BROUGHT_BY = {"tqdm": "huggingface_hub", "starlette": "fastapi", "pydantic": "fastapi"}
 EXTRAS = {
     "whisper_normalizer": "normalizers",
     "budoux": "words",

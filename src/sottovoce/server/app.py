@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from sottovoce.config import Config
-from sottovoce.server import document, failures, health, openai, peers, simple, sounds
+from sottovoce.server import document, failures, health, models, openai, peers, simple, sounds
 from sottovoce.server.house import House
 from sottovoce.serving import Serving
 
@@ -30,6 +30,7 @@ def create_app(config: Config, serving: Serving, version: str = "0") -> FastAPI:
     failures.install(app)
     app.include_router(health.router)
     app.include_router(openai.router)
+    app.include_router(models.router)
     app.include_router(simple.router)
     app.include_router(sounds.router)
     app.include_router(peers.router)

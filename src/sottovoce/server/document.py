@@ -40,19 +40,33 @@ SAID: Mapping[int, str] = {
     413: "The request or the recording is too large",
     415: "The request is of a kind that is not read",
     422: "A field has a wrong form",
+    423: "Somebody uses the model",
     429: "Too many requests; Retry-After says when to ask again",
     500: "A bug of the service's; its log has it under the id of the request",
     503: "Not now: loading, full or stopping; Retry-After says when to ask again",
 }
+EVENTS = {200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}}  # beside JSON
 ALWAYS = (500, 503, "default")
 
 
 def parameters(fields: Iterable[Field]) -> list[dict[str, Any]]:
-    """Fields of a query."""
+    """Fields of a query. Its texts are short: servers and proxies refuse an address of more than some 64 kB."""
     return [
-        {"name": f.name, "in": "query", "required": f.required, "description": f.about, "schema": dict(f.schema)}
+        {"name": f.name, "in": "query", "required": f.required, "description": f.about, "schema": shortened(f.schema)}
         for f in fields
     ]
+
+
+def shortened(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """A schema of what fits into an address."""
+    short = dict(schema)
+    if schema["type"] == "array":
+        short |= {"items": shortened(schema["items"]) | {"maxLength": 80}, "maxItems": 8}
+        if schema["items"]["type"] != "string":
+            del short["items"]["maxLength"]
+    elif schema["type"] == "string" and "enum" not in schema:
+        short["maxLength"] = min(500, schema.get("maxLength", 500))
+    return short
 
 
 def form(fields: Iterable[Field] = (), files: Mapping[str, str] | None = None, needed: Iterable[str] = ()) -> Any:

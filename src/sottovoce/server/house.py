@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncGenerator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +16,16 @@ import numpy as np
 from sottovoce.api import Whisper
 from sottovoce.audio import decode
 from sottovoce.config import Config
+from sottovoce.errors import BusyError
 from sottovoce.flow.protocol import Event
 from sottovoce.request import Request
+from sottovoce.server import names, voices
 from sottovoce.server.aims import Aim, flow_of
+from sottovoce.server.failures import RequestError
 from sottovoce.serving import Serving
 from sottovoce.text.formats import Transcript
-from sottovoce.waking import open_pool
+from sottovoce.text.tokenizer import Tokenizer
+from sottovoce.waking import key_of, open_pool
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +47,9 @@ class House:
         self.config, self.serving = config, serving
         self.pool = open_pool(config)
         self.warm = False
+        self.closing = False
+        self.since = round(time.time())
+        self.fetcher = ThreadPoolExecutor(1, "sottovoce-pull")  # models that are pulled, one after another
         self._served: Whisper | None = None
 
     async def open(self) -> None:
@@ -49,15 +58,54 @@ class House:
         self.warm = True
 
     async def close(self) -> None:
-        self.warm = False
+        self.warm, self.closing = False, True
+        self.fetcher.shutdown(wait=False, cancel_futures=True)
         if self._served is not None:
             self._served.close()
         await asyncio.to_thread(self.pool.close)
 
     async def whisper(self, model: str) -> Whisper:
-        """A model by name, awake; close it when the request ends. Raises ModelError, BusyError."""
-        named = self.serving.model_of(model, self.config.model)
+        """A model by name, awake; close it when the request ends. Raises RequestError, ModelError, BusyError."""
+        named = await self.named(model)
         return await asyncio.to_thread(Whisper, config=self.config.with_(model=named), pool=self.pool)
+
+    async def load(self, model: str) -> None:
+        """Have a model awake; the served one stays so. Raises as `whisper`."""
+        whisper = await self.whisper(model)
+        if self._served is None and whisper.name == self.config.model:
+            self._served = whisper
+        else:
+            whisper.close()
+
+    def holds(self, model: str) -> bool:
+        """Is this the served model, which is held as long as it may be?"""
+        return self._served is not None and model == self.config.model
+
+    async def unload(self, model: str) -> bool:
+        """Put a model to sleep that nobody uses. Returns whether it was awake. Raises RequestError (423), (404)."""
+        named = await self.named(model)
+        held = self._served if named == self.config.model else None
+        if held is not None:
+            self._served = None
+            held.close()
+        try:
+            return await asyncio.to_thread(self.pool.unload, key_of(self.config.with_(model=named)))
+        except BusyError as e:
+            if held is not None:
+                await self.load(named)
+            raise RequestError(f"model: {e}", names.IN_USE, "model") from e
+
+    async def named(self, model: str) -> str:
+        """The model that a name means, as it is loaded. Raises RequestError (404)."""
+        return await asyncio.to_thread(names.resolved, model, self.config, self.serving)
+
+    async def tokenizer(self, model: str) -> Tokenizer:
+        """The vocabulary of a model, which is loaded if it sleeps. Raises as `whisper`."""
+        whisper = await self.whisper(model)
+        try:
+            return whisper.tokenizer()
+        finally:
+            whisper.close()
 
     async def samples(self, path: Path, request: Request) -> np.ndarray:
         """(N,) float32 samples of a file, as far as the request needs them. Raises AudioError."""
@@ -68,6 +116,7 @@ class House:
 
         Closing it withdraws its windows. Raises AudioError, OptionError, ModelError, EngineError, RequestError.
         """
+        asked = replace(asked, request=await voices.decoded(asked.request, self.samples))
         whisper = await self.whisper(asked.model)
         try:
             samples = await self.samples(path, asked.request)
