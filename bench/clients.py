@@ -116,10 +116,19 @@ async def asked(client: Client, q: Question) -> Answered:
     began_s = time.perf_counter()
     try:
         status, body = await asyncio.wait_for(client.ask(q.data), TIMEOUT_S)
-        text = json.loads(body).get("text", "") if status == 200 else body[:300].decode("utf-8", "replace")
+        text = said(body) if status == 200 else body[:300].decode("utf-8", "replace")
     except (OSError, EOFError, ValueError, TimeoutError) as e:
         status, text = 0, f"{type(e).__name__}: {e}"
     return Answered(q.name, q.duration_s, began_s, time.perf_counter() - began_s, status, text)
+
+
+def said(body: bytes) -> str:
+    """The text of an answer in JSON; of one in another form, all of it."""
+    try:
+        found = json.loads(body)
+    except ValueError:
+        return body.decode("utf-8", "replace")
+    return str(found["text"]) if isinstance(found, dict) and "text" in found else ""
 
 
 async def probe(address: str, every_s: float, done: asyncio.Event) -> tuple[list[float], list[float]]:
