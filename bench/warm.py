@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = Config(model=args.model, compute=args.compute, threads=args.threads)
     with (
         servers.ours(args.model, args.compute, args.threads, args.flags.split()) as server,
-        Whisper(config=config) as w,
+        Whisper(config=config) as mine,
     ):
         fields = {"model": args.model, "language": "en"}
         q = question(clip.name, clip.path, clip.duration_s, server.address, ROUTE, fields)

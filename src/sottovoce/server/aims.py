@@ -7,6 +7,7 @@ from enum import StrEnum
 import numpy as np
 
 from sottovoce.api import Whisper
+from sottovoce.audio.apart import Channels
 from sottovoce.flow.protocol import Flow
 from sottovoce.request import Request
 
@@ -19,10 +20,11 @@ class Aim(StrEnum):
     ALIGNMENT = "alignment"
 
 
-def flow_of(whisper: Whisper, samples: np.ndarray, request: Request, aim: Aim, text: str) -> Flow:
+def flow_of(whisper: Whisper, sound: np.ndarray | Channels, request: Request, aim: Aim, text: str) -> Flow:
     """The flow that reaches an aim. It may compute: not for the event loop. Raises OptionError."""
+    if aim is Aim.TRANSCRIPT:
+        return whisper.opened(sound, request)[1]
+    assert isinstance(sound, np.ndarray), "channels by themselves are transcribed, and nothing else"
     if aim is Aim.LANGUAGE:
-        return whisper.language_flow(samples, request.options)
-    if aim is Aim.ALIGNMENT:
-        return whisper.align_flow(samples, text, request.options)
-    return whisper.opened(samples, request)[1]
+        return whisper.language_flow(sound, request.options)
+    return whisper.align_flow(sound, text, request.options)

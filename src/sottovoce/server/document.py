@@ -45,7 +45,9 @@ SAID: Mapping[int, str] = {
     500: "A bug of the service's; its log has it under the id of the request",
     503: "Not now: loading, full or stopping; Retry-After says when to ask again",
 }
-EVENTS = {200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}}  # beside JSON
+EVENTS: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
+}  # beside JSON
 ALWAYS = (500, 503, "default")
 
 

@@ -6,8 +6,8 @@ app/webservice.py (0bcc587, 1.9.1). Failures are told in our shape, with a statu
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
@@ -22,7 +22,6 @@ from sottovoce.server.failures import BY_STATUS, Kind, RequestError
 from sottovoce.server.house import Asked, House
 from sottovoce.server.received import as_wave, received
 from sottovoce.server.simple import ENCODE, one, together
-from sottovoce.serving import MB
 from sottovoce.text.clock import format_timestamp, srt_time
 from sottovoce.text.formats import Transcript
 from sottovoce.text.languages import LANGUAGES
@@ -107,7 +106,7 @@ ASR = (
 async def inference(request: Request) -> Response:
     """whisper.cpp's route. Differences: the language is detected unless it is given, and words are whole words."""
     house: House = request.app.state.house
-    async with received(request, house.serving.max_upload_mb * MB) as got:
+    async with received(request, house.uploads) as got:
         if not any(file.field == "file" for file in got.files):
             raise RequestError("file: no 'file' field in the request; send a form with one", Kind(400), "file")
         wanted = wishes.values(INFERENCE, got.fields, house.serving.unknown_fields)
@@ -151,13 +150,13 @@ async def load() -> Response:
 async def asr(request: Request) -> Response:
     """whisper-asr-webservice's route."""
     house: House = request.app.state.house
-    async with received(request, house.serving.max_upload_mb * MB) as got:
+    async with received(request, house.uploads) as got, AsyncExitStack() as stack:
         if not any(file.field == "audio_file" for file in got.files):
             raise RequestError("audio_file: nothing was given, a recording was expected", BY_STATUS[422], "audio_file")
         wanted = wishes.values(ASR, got.fields, house.serving.unknown_fields)
         file, output = one(got), wanted.pop("output", "txt")
         if not wanted.pop("encode", True):
-            file = await asyncio.to_thread(as_wave, file)
+            file = await stack.enter_async_context(as_wave(file))
         wanted.pop("vad_filter", None)
         (t,) = await together(house, Asked(house.config.model, wishes.request_of(wanted)), [file])
     headers = {

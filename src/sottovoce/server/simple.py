@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -14,7 +15,6 @@ from sottovoce.server.aims import Aim
 from sottovoce.server.failures import Kind, RequestError
 from sottovoce.server.house import Asked, House
 from sottovoce.server.received import RAW, File, Received, as_wave, received, told_of
-from sottovoce.serving import MB
 from sottovoce.text.formats import WRITABLE, Transcript
 from sottovoce.text.languages import LANGUAGES
 
@@ -73,7 +73,7 @@ async def transcribe(request: Request) -> Response:
     {"text": ["..."]}; with `format` the transcript in it, for several recordings a list of them under that name.
     """
     house: House = request.app.state.house
-    async with received(request, house.serving.max_upload_mb * MB) as got:
+    async with received(request, house.uploads) as got:
         wanted = wishes.values(FIELDS, got.fields, house.serving.unknown_fields)
         format = wanted.pop("format", None)
         if format == "diarized_json":
@@ -95,11 +95,11 @@ async def detect_language(request: Request) -> Response:
     Also in the words of whisper-asr-webservice: detected_language, language_code, confidence.
     """
     house: House = request.app.state.house
-    async with received(request, house.serving.max_upload_mb * MB) as got:
+    async with received(request, house.uploads) as got, AsyncExitStack() as stack:
         wanted = wishes.values(HEARING, got.fields, house.serving.unknown_fields)
         file = one(got)
         if not wanted.pop("encode", True):
-            file = await asyncio.to_thread(as_wave, file)
+            file = await stack.enter_async_context(as_wave(file))
         model = wanted.pop("model", house.config.model)
         (t,) = await together(house, Asked(model, wishes.request_of(wanted), Aim.LANGUAGE), [file])
     name = LANGUAGES.get(t.language, t.language)

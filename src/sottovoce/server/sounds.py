@@ -16,7 +16,6 @@ from sottovoce.server.aims import Aim
 from sottovoce.server.house import Asked, House
 from sottovoce.server.received import RAW, received, told_of
 from sottovoce.server.simple import MEDIA, WRITTEN, one, together, written
-from sottovoce.serving import MB
 from sottovoce.types import SAMPLE_RATE
 
 router = APIRouter(prefix="/v1/audio", tags=["audio"])
@@ -54,7 +53,7 @@ ALIGNING = (wishes.MODEL, TEXT, wishes.LANGUAGE, FORMAT)
 async def speech(request: Request) -> Response:
     """Where somebody speaks: spans of seconds. Needs no model."""
     house: House = request.app.state.house
-    async with received(request, house.serving.max_upload_mb * MB) as got:
+    async with received(request, house.uploads) as got:
         options = vad.VadOptions(**wishes.values(SPANS, got.fields, house.serving.unknown_fields))
         file = one(got)
         with told_of(file):
@@ -76,7 +75,7 @@ async def speech(request: Request) -> Response:
 async def align(request: Request) -> Response:
     """When each word of a given text is said. What nobody says of it is in `missing`."""
     house: House = request.app.state.house
-    async with received(request, house.serving.max_upload_mb * MB) as got:
+    async with received(request, house.uploads) as got:
         wanted = wishes.values(ALIGNING, got.fields, house.serving.unknown_fields)
         format, text = wanted.pop("format", "json"), wanted.pop("text")
         model = wanted.pop("model", house.config.model)
