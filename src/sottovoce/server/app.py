@@ -9,7 +9,7 @@ from fastapi import FastAPI
 
 from sottovoce.config import Config
 from sottovoce.errors import SottovoceError
-from sottovoce.server import failures, gate, health, models, native, openai
+from sottovoce.server import document, failures, gate, health, models, native, openai, peers, simple, sounds
 from sottovoce.server.ending import Door, Doorkeeper
 from sottovoce.server.freshness import ByHeader
 from sottovoce.server.house import House
@@ -52,4 +52,8 @@ def create_app(
     app.include_router(openai.router)
     app.include_router(models.router)
     app.include_router(native.router)
+    app.include_router(simple.router)
+    app.include_router(sounds.router)
+    app.include_router(peers.router)
+    document.install(app)
     return app

@@ -21,6 +21,7 @@ from sottovoce.flow.parallel import N_IN_FLIGHT
 from sottovoce.flow.protocol import Event, Opened
 from sottovoce.request import Request
 from sottovoce.server import callers, names, voices
+from sottovoce.server.aims import Aim, flow_of
 from sottovoce.server.failures import RequestError
 from sottovoce.server.fetching import fetched
 from sottovoce.server.media import Media
@@ -37,10 +38,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What is asked of one recording: a model by name, and how it is transcribed."""
+    """What is asked of one recording: a model by name, how it is heard, and what for. text: what is to be aligned."""
 
     model: str
     request: Request
+    aim: Aim = Aim.TRANSCRIPT
+    text: str = ""
 
 
 class House:
@@ -145,7 +148,10 @@ class House:
         caller = callers.current()
         caller.check_model(asked.model, self.serving.model_of(asked.model, self.config.model))
         config = self.config.with_(model=await self.named(asked.model))
-        async with aclosing(self.results.run(path, config, asked.request, partial(self._decoded, asked))) as run:
+        decode = partial(self._decoded, asked)
+        remembered = asked.aim is Aim.TRANSCRIPT
+        known = self.results.run(path, config, asked.request, decode) if remembered else decode(path)
+        async with aclosing(known) as run:
             async for event in run:
                 yield event
 
@@ -158,8 +164,8 @@ class House:
             try:
                 read = await self.media.read(path, asked.request)
                 with caller.charged(read.duration_s):
-                    duration_s, flow = await asyncio.to_thread(whisper.opened, read.sound, read.request)
-                    yield Opened(duration_s)
+                    yield Opened(read.duration_s)
+                    flow = await asyncio.to_thread(flow_of, whisper, read.sound, read.request, asked.aim, asked.text)
                     async with aclosing(whisper.aevents(flow)) as run:
                         async for event in run:
                             yield event
