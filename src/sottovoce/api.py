@@ -309,9 +309,22 @@ class Whisper:
         """Drive a flow in this thread."""
         return drive(flow, self._submit)
 
-    def aevents(self, flow: Flow) -> AsyncGenerator[Event | Transcript, None]:
-        """Drive a flow in the event loop; the last value is the transcript. Closing it withdraws its windows."""
-        return adrive(flow, self._submit)
+    def aevents(
+        self, flow: Flow, on_window: Callable[[Window, Future[Answer]], None] | None = None
+    ) -> AsyncGenerator[Event | Transcript, None]:
+        """Drive a flow in the event loop; the last value is the transcript. Closing it withdraws its windows.
+
+        on_window: told of each window as it is asked, with its answer to be.
+        """
+        if on_window is None:
+            return adrive(flow, self._submit)
+
+        def submit(window: Window) -> Future[Answer]:
+            future = self._submit(window)
+            on_window(window, future)
+            return future
+
+        return adrive(flow, submit)
 
     def events_each(
         self, flows: Iterable[tuple[K, Flow | Future[Flow]]], n_active: int

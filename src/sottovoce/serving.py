@@ -29,12 +29,20 @@ class Serving:
     max_upload_mb: float = setting(1000.0, "largest request, megabytes")
     max_duration_s: float = setting(6 * 3600.0, "longest recording, seconds")
     unknown_fields: str = setting("refuse", "fields that nobody knows: refuse, or ignore with a warning header")
+    log_format: str = setting("auto", "lines of the log: json, human, or auto: human on a terminal")
+    log_requests: bool = setting(True, "log a line for each request")
+    log_text: bool = setting(False, "log what was said: the transcript, in its request's line")
+    otlp: str = setting("", "address that traces are sent to by OTLP, such as http://localhost:4318; empty: nowhere")
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
             raise ConfigError(f"port: {self.port} was given, 0 to 65535 was expected; try 8000")
         if self.unknown_fields not in ("refuse", "ignore"):
             raise ConfigError(f"unknown_fields: {self.unknown_fields!r} was given, refuse or ignore was expected")
+        if self.log_format not in ("auto", "json", "human"):
+            raise ConfigError(f"log_format: {self.log_format!r} was given, auto, json or human was expected")
+        if self.otlp and not self.otlp.startswith(("http://", "https://")):
+            raise ConfigError(f"otlp: {self.otlp!r} was given, a URL was expected, such as http://localhost:4318")
         for name in ("max_upload_mb", "max_duration_s"):
             value = getattr(self, name)
             if not value > 0:

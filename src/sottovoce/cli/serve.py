@@ -36,9 +36,10 @@ def serve(**given: Any) -> int:
     config = config_of({name: value for name, value in given.items() if name not in names})
     import uvicorn
 
+    from sottovoce.server import logs
     from sottovoce.server.app import create_app
 
-    uvicorn.run(
-        create_app(config, serving, __version__), host=serving.host, port=serving.port, log_level=config.log_level
-    )
+    logs.start(config.log_level, serving.log_format, __version__)
+    app = create_app(config, serving, __version__)
+    uvicorn.run(app, host=serving.host, port=serving.port, log_config=None, access_log=False)
     return 0

@@ -16,6 +16,8 @@ from sottovoce.audio import decode
 from sottovoce.config import Config
 from sottovoce.flow.protocol import Event
 from sottovoce.request import Request
+from sottovoce.server.tracing import open_traces
+from sottovoce.server.watching import Phase, Seen, Watch
 from sottovoce.serving import Serving
 from sottovoce.text.formats import Transcript
 from sottovoce.waking import open_pool
@@ -34,15 +36,19 @@ class Asked:
 class House:
     """One a process. warm: the served model has decoded the known clip; only then is anybody served."""
 
-    def __init__(self, config: Config, serving: Serving) -> None:
-        self.config, self.serving = config, serving
-        self.pool = open_pool(config)
+    def __init__(self, config: Config, serving: Serving, version: str = "0") -> None:
+        self.config, self.serving, self.version = config, serving, version
+        self.watch = Watch(open_traces(serving.otlp, version), log_text=serving.log_text)
+        self.pool = open_pool(config, self.watch.changed)
+        self.watch.census, self.watch.ready = self.pool.census, lambda: self.warm
         self.warm = False
         self._served: Whisper | None = None
 
     async def open(self) -> None:
         """Load the served model, and prove it. Raises ModelError, EngineError."""
+        self.watch.open()
         self._served = await asyncio.to_thread(Whisper, config=self.config, pool=self.pool)
+        self.watch.info = self.version, self.config.model, self._served.device, self._served.compute
         self.warm = True
 
     async def close(self) -> None:
@@ -50,6 +56,7 @@ class House:
         if self._served is not None:
             self._served.close()
         await asyncio.to_thread(self.pool.close)
+        await self.watch.close()
 
     async def whisper(self, model: str) -> Whisper:
         """A model by name, awake; close it when the request ends. Raises ModelError, BusyError."""
@@ -65,16 +72,24 @@ class House:
 
         Closing it withdraws its windows. Raises AudioError, OptionError, ModelError, EngineError, RequestError.
         """
-        whisper = await self.whisper(asked.model)
-        try:
-            samples = await self.samples(path, asked.request)
-            _, flow = await asyncio.to_thread(whisper.opened, samples, asked.request)
-            run = whisper.aevents(flow)
-            try:
+        with self.watch.recording() as seen:
+            async with aclosing(self._run(asked, path, seen)) as run:
                 async for event in run:
+                    seen.saw(event)
                     yield event
-            finally:
-                await run.aclose()
+
+    async def _run(self, asked: Asked, path: Path, seen: Seen) -> AsyncGenerator[Event | Transcript, None]:
+        with seen.phase(Phase.LOAD):
+            whisper = await self.whisper(asked.model)
+        seen.named(whisper.name)
+        try:
+            with seen.phase(Phase.READ):
+                samples = await self.samples(path, asked.request)
+            with seen.phase(Phase.TRANSCRIBE):
+                _, flow = await asyncio.to_thread(whisper.opened, samples, asked.request)
+                async with aclosing(whisper.aevents(flow, seen.asked)) as run:
+                    async for event in run:
+                        yield event
         finally:
             whisper.close()
 
