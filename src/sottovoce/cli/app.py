@@ -22,6 +22,7 @@ from sottovoce.cli.models import models
 from sottovoce.cli.options import CONTEXT
 from sottovoce.cli.render import render
 from sottovoce.cli.serve import serve
+from sottovoce.cli.top import top
 from sottovoce.cli.transcribe import transcribe
 
 log = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ cli.add_command(render)
 cli.add_command(diarize)
 cli.add_command(align)
 cli.add_command(serve)
+cli.add_command(top)
 cli.add_command(models)
 cli.add_command(doctor)
 cli.add_command(completion)
