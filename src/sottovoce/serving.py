@@ -65,6 +65,10 @@ class Serving:
     proxies: str = setting("", "addresses of proxies whose X-Forwarded-* headers are believed, by comma")
     tls_cert: str = setting("", "certificate (PEM, with its chain): the service speaks HTTPS")
     tls_key: str = setting("", "private key of the certificate (PEM), if it is not in the same file")
+    log_format: str = setting("auto", "lines of the log: json, human, or auto: human on a terminal")
+    log_requests: bool = setting(True, "log a line for each request")
+    log_text: bool = setting(False, "log what was said: the transcript, in its request's line")
+    otlp: str = setting("", "address that traces are sent to by OTLP, such as http://localhost:4318; empty: nowhere")
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
@@ -74,6 +78,10 @@ class Serving:
         if self.manage_models not in ("auto", "always", "never"):
             what = f"{self.manage_models!r} was given, auto, always or never was expected"
             raise ConfigError(f"manage_models: {what}; leave it out for auto")
+        if self.log_format not in ("auto", "json", "human"):
+            raise ConfigError(f"log_format: {self.log_format!r} was given, auto, json or human was expected")
+        if self.otlp and not self.otlp.startswith(("http://", "https://")):
+            raise ConfigError(f"otlp: {self.otlp!r} was given, a URL was expected, such as http://localhost:4318")
         for name in ("max_upload_mb", "max_duration_s", "decode_s", "body_idle_s", "fetch_s"):
             value = getattr(self, name)
             if not 0 < value <= MOST:
