@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import threading
@@ -12,6 +15,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +23,10 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from sottovoce.cli.exits import Exit
 from sottovoce.text.known import SPOKEN
 
-from ..commands import COMMAND, KNOWN, environ
+from ..commands import COMMAND, KNOWN, environ, run
 from .receiver import Receiver
 
 pytestmark = pytest.mark.weights
@@ -251,3 +256,33 @@ def test_promtool_takes_what_a_server_says(server: Server) -> None:
     done = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, check=False)
     said = [line for line in (done.stdout + done.stderr).decode().splitlines() if "sottovoce" in line]
     assert (done.returncode, said) == (0, [])
+
+
+def test_top_shows_a_real_server(server: Server, tmp_path: Path) -> None:
+    server.transcribe(KNOWN.read_bytes() + b"\2")
+    done = run("top", server.url, cwd=tmp_path, env=environ(NO_PROXY="127.0.0.1"))
+    assert (done.returncode, done.stderr) == (0, "")
+    said = dict(line.split("\t", 1) for line in done.stdout.splitlines())
+    assert said["computes"].startswith("tiny.en on cpu in ")
+    assert said["model"].startswith("tiny.en\tawake\t")
+    assert " ms" in said["answer"] or " s" in said["answer"]
+
+
+def test_top_lives_in_a_terminal_until_it_is_stopped(server: Server, tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    command = [COMMAND, "top", server.url, "--interval", "0.1"]
+    env = environ(NO_PROXY="127.0.0.1", TERM="xterm", COLUMNS="100", LINES="40")
+    shown = b""
+    with subprocess.Popen(command, env=env, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True) as top:
+        os.close(theirs)
+        while shown.count(b"loop lag") < 3:
+            shown += os.read(ours, 4096)
+        assert top.poll() is None
+        top.send_signal(signal.SIGINT)
+        with suppress(OSError):  # the terminal ends with its last writer
+            while piece := os.read(ours, 4096):
+                shown += piece
+        assert top.wait(20) == Exit.INTERRUPTED
+    os.close(ours)
+    assert b"tiny.en" in shown
+    assert b"\x1b[?1049h" in shown and b"\x1b[?1049l" in shown, "the screen is given back as it was"
