@@ -59,7 +59,8 @@ async def _answered(request: Request, translates: bool) -> Response:
         got = await stack.enter_async_context(given(request, house))
         ignores = house.serving.unknown_fields == "ignore"
         want = wanted(got.fields, translates=translates, ignores_unknown=ignores)
-        asked = Asked(await house.named(want.name), want.request)
+        await house.named(want.name)  # an unknown model is told before anything is decoded
+        asked = Asked(want.name or house.config.model, want.request)
         headers = {IGNORED: ", ".join(want.ignored).encode("ascii", "replace").decode()} if want.ignored else {}
         if want.stream:
             run = await stack.enter_async_context(aclosing(streaming.ahead(_run(house, asked, got.path))))
