@@ -37,6 +37,7 @@ KIND_BY_NAME = {f.name: str(f.type) for f in (*fields(Layout), *fields(Options))
 KNOWN = frozenset((*OPENAI, *READING, *LAYOUT, *(f.name for f in fields(Options)))) - set(OF_FILES)
 CHUNKING = ("type", "threshold", "prefix_padding_ms", "silence_duration_ms")
 MOST_SPEAKERS = 16  # known by name; OpenAI takes four
+IGNORED = "x-sottovoce-ignored"  # the header that names the fields that have changed nothing
 DATA_URL = re.compile(r"data:[\w.+/;=\" -]*,", re.ASCII)
 IDS = re.compile(r"\[[\d\s,]+\]")  # tokens, and not a text such as [music]
 BAD = Kind(400)

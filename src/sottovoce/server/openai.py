@@ -17,9 +17,9 @@ from starlette.datastructures import UploadFile
 
 from sottovoce.errors import AudioError
 from sottovoce.flow.protocol import Event
-from sottovoce.server import answers, forms, streaming
+from sottovoce.server import answers, described, forms, streaming
 from sottovoce.server.failures import BY_STATUS, Kind, RequestError
-from sottovoce.server.fields import wanted
+from sottovoce.server.fields import IGNORED, wanted
 from sottovoce.server.house import Asked, House
 from sottovoce.serving import MB
 from sottovoce.text.formats import Transcript
@@ -30,7 +30,7 @@ INVALID = Kind(400, code="invalid_audio")
 BLOCK = 1 << 20  # bytes
 MOST_FIELD_BYTES = 4 << 20  # a voice of ten seconds in base64
 MOST_FIELDS = 200
-IGNORED = "x-sottovoce-ignored"  # names the fields that have changed nothing
+Answer = answers.Transcription | answers.TranscriptionVerbose | answers.TranscriptionDiarized
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +41,23 @@ class Given:
     path: Path
 
 
-@router.post("/transcriptions")
+@router.post(
+    "/transcriptions",
+    response_model=Answer,
+    responses=described.texts("The transcript, in the format that was asked for"),
+    openapi_extra=described.body(),
+)
 async def transcriptions(request: Request) -> Response:
     """The words of a recording, as they are spoken."""
     return await _answered(request, translates=False)
 
 
-@router.post("/translations")
+@router.post(
+    "/translations",
+    response_model=Answer,
+    responses=described.texts("The translation, in the format that was asked for"),
+    openapi_extra=described.body(translates=True),
+)
 async def translations(request: Request) -> Response:
     """The words of a recording, in English."""
     return await _answered(request, translates=True)
