@@ -23,6 +23,8 @@ TEXT = ("old", "house", "listens", "sea", "whispers")
 LARGE = 26_214_401  # bytes: one more than OpenAI takes
 SOUND = Path(sys.argv[2])
 EXPECTS = sys.argv[4:]
+# Of the asynchronous clients, which spell forms as the others do: what takes another way there
+ASYNC = ("01", "04", "04b", "12", "13", "14", "22")
 LOOP = asyncio.new_event_loop()
 
 
@@ -283,7 +285,7 @@ def main() -> None:
     client = openai.OpenAI(**given) if sys.argv[3] == "sync" else Waited(openai.AsyncOpenAI(**given))
     told = {"client": openai.VERSION}
     for name, check in sorted(globals().items()):
-        if name.startswith("check_"):
+        if name.startswith("check_") and (sys.argv[3] == "sync" or name.split("_")[1] in ASYNC):
             try:
                 check(client)
                 told[name] = "ok"
