@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import Field, dataclass, field, fields, replace
 from typing import Any
 
 from sottovoce.errors import ConfigError
@@ -17,9 +17,9 @@ ELSEWHERE = ("SOTTOVOCE_KERNELS", "SOTTOVOCE_NO_KERNELS")
 OF_SERVING = "SOTTOVOCE_SERVE_"  # read by serving.py
 
 
-def setting(default: Any, help: str) -> Any:
-    """A field with its help line."""
-    return field(default=default, metadata={"help": help})
+def setting(default: Any, help: str, shown: bool = True) -> Any:
+    """A field with its help line. shown: its value may stand in a log."""
+    return field(default=default, repr=shown, metadata={"help": help})
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,27 +76,69 @@ class Config:
             )
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str], **given: Any) -> Config:
-        """The settings of SOTTOVOCE_* variables, overridden by what is given and is not None."""
-        known = {f.name: f for f in fields(cls)}
-        values: dict[str, Any] = {}
-        for variable, text in environ.items():
-            if not variable.startswith(ENV_PREFIX) or variable in ELSEWHERE or variable.startswith(OF_SERVING):
-                continue
-            name = variable.removeprefix(ENV_PREFIX).lower()
-            if name not in known:
-                names = ", ".join(ENV_PREFIX + n.upper() for n in sorted(known))
-                raise ConfigError(f"{variable} was set, but there is no such setting; known are {names}")
-            values[name] = parse(variable, text, known[name].default)
-        values.update({name: value for name, value in given.items() if value is not None})
-        unknown = sorted(set(values) - set(known))
-        if unknown:
-            raise ConfigError(f"{unknown[0]}: there is no such setting; known are {', '.join(sorted(known))}")
-        return cls(**values)
+    def from_env(cls, environ: Mapping[str, str], below: Mapping[str, Any] | None = None, **given: Any) -> Config:
+        """The settings of SOTTOVOCE_* variables, overridden by what is given and is not None.
+
+        below: what holds where neither says anything.
+        """
+        variables = {
+            name: text
+            for name, text in environ.items()
+            if name.startswith(ENV_PREFIX) and name not in ELSEWHERE and not name.startswith(OF_SERVING)
+        }
+        return cls(**settled(fields(cls), ENV_PREFIX, variables, below or {}, given))
 
     def with_(self, **given: Any) -> Config:
         """A copy with the fields that are given and are not None."""
         return replace(self, **{name: value for name, value in given.items() if value is not None})
+
+
+def settled(
+    known: Sequence[Field[Any]],
+    prefix: str,
+    variables: Mapping[str, str],
+    below: Mapping[str, Any],
+    given: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Values by field: those given that are not None, else those of variables, else those below. Raises ConfigError."""
+    by_name = {f.name: f for f in known}
+    values = dict(below)
+    for variable, text in variables.items():
+        name = variable.removeprefix(prefix).lower()
+        if name not in by_name:
+            names = ", ".join(prefix + n.upper() for n in sorted(by_name))
+            raise ConfigError(f"{variable} was set, but there is no such setting; known are {names}")
+        values[name] = parse(variable, text, by_name[name].default)
+    values.update({name: value for name, value in given.items() if value is not None})
+    for name in sorted(values):
+        if name not in by_name:
+            raise ConfigError(f"{name}: there is no such setting; known are {', '.join(sorted(by_name))}")
+    return values
+
+
+def typed(table: Mapping[str, Any], known: Sequence[Field[Any]], remedy: str = "") -> dict[str, Any]:
+    """A table of TOML as values of fields, each of the kind that its default is; lists of texts are joined by comma.
+
+    Raises ConfigError for names that no field has, and for values of another kind.
+    """
+    by_name = {f.name: f.default for f in known}
+    values: dict[str, Any] = {}
+    for name, value in table.items():
+        if name not in by_name:
+            raise ConfigError(f"{name}: there is no such setting; known are {', '.join(sorted(by_name))}{remedy}")
+        match by_name[name], value:
+            case (bool(), bool()) | (None | str(), str()):
+                values[name] = value
+            case (None | str(), list()) if all(isinstance(part, str) for part in value):
+                values[name] = ",".join(value)
+            case (int(), int()) if not isinstance(value, bool) and not isinstance(by_name[name], bool):
+                values[name] = value
+            case (float(), int() | float()) if not isinstance(value, bool):
+                values[name] = float(value)
+            case default, _:
+                kinds = {bool: "true or false", int: "a whole number", float: "a number"}
+                raise ConfigError(f"{name}: {value!r} was given, {kinds.get(type(default), 'a text')} was expected")
+    return values
 
 
 def parse(variable: str, text: str, default: Any) -> Any:

@@ -18,6 +18,7 @@ from sottovoce.cli.completion import completion
 from sottovoce.cli.diarize import diarize
 from sottovoce.cli.doctor import doctor
 from sottovoce.cli.exits import MEANINGS, Exit, Stopped, exit_of, said
+from sottovoce.cli.keys import keys
 from sottovoce.cli.models import models
 from sottovoce.cli.options import CONTEXT
 from sottovoce.cli.render import render
@@ -49,6 +50,7 @@ cli.add_command(render)
 cli.add_command(diarize)
 cli.add_command(align)
 cli.add_command(serve)
+cli.add_command(keys)
 cli.add_command(models)
 cli.add_command(doctor)
 cli.add_command(completion)

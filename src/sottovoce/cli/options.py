@@ -189,7 +189,7 @@ SETTINGS = tuple(_HELP)
 def setting(name: str) -> Callable[[F], F]:
     """The flag of a field of Config; what it does is said there."""
     default = _DEFAULTS[name]
-    shown = "" if default in (None, False) else f"  [default: {default}]"
+    shown = "" if default in (None, False, "") else f"  [default: {default}]"
     more: dict[str, Any] = {"is_flag": True} if isinstance(default, bool) else {}
     if not more:
         more["type"] = _TYPES.get(name, type(default) if isinstance(default, int | float) else str)

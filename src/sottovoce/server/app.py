@@ -2,32 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
 from sottovoce.config import Config
-from sottovoce.server import failures, health, models, openai
+from sottovoce.errors import SottovoceError
+from sottovoce.server import failures, gate, health, models, openai
 from sottovoce.server.house import House
+from sottovoce.server.intake import Intake
 from sottovoce.serving import Serving
 
 
-def create_app(config: Config, serving: Serving, version: str = "0") -> FastAPI:
-    """An application that loads its model when it starts, and gives everything back when it ends."""
+def create_app(
+    config: Config, serving: Serving, version: str = "0", on_ready: Callable[[], None] = lambda: None
+) -> FastAPI:
+    """An application that loads its model when it starts, and gives everything back when it ends.
+
+    on_ready is called when it may be asked; what kept it from that stands in `state.failed`.
+    Raises ConfigError for keys that cannot be read.
+    """
     house = House(config, serving)
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
-        await house.open()
+        try:
+            await house.open()
+        except SottovoceError as e:
+            app.state.failed = e
+            raise
+        on_ready()
         try:
             yield
         finally:
             await house.close()
 
     app = FastAPI(title="sottovoce", version=version, lifespan=life)
-    app.state.house = house
+    app.state.house, app.state.failed = house, None
     failures.install(app)
+    app.add_middleware(Intake, serving=serving)
+    gate.install(app, serving)
     app.include_router(health.router)
     app.include_router(openai.router)
     app.include_router(models.router)

@@ -7,20 +7,23 @@ import logging
 import time
 from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from sottovoce.api import Whisper
-from sottovoce.audio import decode
+from sottovoce.api import N_AHEAD, Whisper
 from sottovoce.config import Config
 from sottovoce.errors import BusyError
 from sottovoce.flow.protocol import Event
 from sottovoce.request import Request
-from sottovoce.server import names, voices
+from sottovoce.server import callers, names, voices
 from sottovoce.server.failures import RequestError
+from sottovoce.server.fetching import fetched
+from sottovoce.server.media import Media
+from sottovoce.server.turnstile import Turnstile
+from sottovoce.server.uploads import Uploads
 from sottovoce.serving import Serving
 from sottovoce.text.formats import Transcript
 from sottovoce.text.tokenizer import Tokenizer
@@ -43,22 +46,31 @@ class House:
     def __init__(self, config: Config, serving: Serving) -> None:
         self.config, self.serving = config, serving
         self.pool = open_pool(config)
+        self.media = Media(serving)
+        self.uploads = Uploads()
         self.warm = False
         self.closing = False
         self.since = round(time.time())
         self.fetcher = ThreadPoolExecutor(1, "sottovoce-pull")  # models that are pulled, one after another
         self._served: Whisper | None = None
+        self.turnstile = Turnstile(serving.slots, serving.queue, serving.queue_wait_s)
 
     async def open(self) -> None:
         """Load the served model, and prove it. Raises ModelError, EngineError."""
+        await self.uploads.open()
+        await self.media.open()
         self._served = await asyncio.to_thread(Whisper, config=self.config, pool=self.pool)
+        self.turnstile.n_slots = self.serving.slots or self._served.n_together + N_AHEAD
         self.warm = True
 
     async def close(self) -> None:
         self.warm, self.closing = False, True
+        self.turnstile.close()
         self.fetcher.shutdown(wait=False, cancel_futures=True)
         if self._served is not None:
             self._served.close()
+        await self.media.close()
+        await self.uploads.close()
         await asyncio.to_thread(self.pool.close)
 
     async def whisper(self, model: str) -> Whisper:
@@ -105,27 +117,37 @@ class House:
             whisper.close()
 
     async def samples(self, path: Path, request: Request) -> np.ndarray:
-        """(N,) float32 samples of a file, as far as the request needs them. Raises AudioError."""
-        return await asyncio.to_thread(decode.load, path, stream=request.stream, end_s=request.end_s)
+        """(N,) float32 samples of a file, as far as the request needs them; not of its channels, each by itself.
+
+        Raises AudioError, OptionError, EngineError, RequestError.
+        """
+        sound = (await self.media.read(path, replace(request, channels=False))).sound
+        assert isinstance(sound, np.ndarray)
+        return sound
+
+    def fetched(self, url: str) -> AbstractAsyncContextManager[Path]:
+        """The file that a URL names, while the context lasts. Raises RequestError if it may not be, or cannot."""
+        return fetched(url, self.serving, self.uploads)
 
     async def run(self, asked: Asked, path: Path) -> AsyncGenerator[Event | Transcript, None]:
         """What becomes known of a recording, its transcript last: the one way that every route takes.
 
         Closing it withdraws its windows. Raises AudioError, OptionError, ModelError, EngineError, RequestError.
         """
-        asked = replace(asked, request=await voices.decoded(asked.request, self.samples))
-        whisper = await self.whisper(asked.model)
-        try:
-            samples = await self.samples(path, asked.request)
-            _, flow = await asyncio.to_thread(whisper.opened, samples, asked.request)
-            run = whisper.aevents(flow)
+        caller = callers.current()
+        caller.check_model(asked.model, self.serving.model_of(asked.model, self.config.model))
+        async with self.turnstile.admitted(caller.place):
+            asked = replace(asked, request=await voices.decoded(asked.request, self.samples))
+            whisper = await self.whisper(asked.model)
             try:
-                async for event in run:
-                    yield event
+                read = await self.media.read(path, asked.request)
+                with caller.charged(read.duration_s):
+                    _, flow = await asyncio.to_thread(whisper.opened, read.sound, read.request)
+                    async with aclosing(whisper.aevents(flow)) as run:
+                        async for event in run:
+                            yield event
             finally:
-                await run.aclose()
-        finally:
-            whisper.close()
+                whisper.close()
 
     async def transcript(self, asked: Asked, path: Path) -> Transcript:
         """The transcript at the end of `run`."""

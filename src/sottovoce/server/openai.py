@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import tempfile
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -13,23 +11,18 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
-from starlette.datastructures import UploadFile
 
 from sottovoce.errors import AudioError
 from sottovoce.flow.protocol import Event
 from sottovoce.server import answers, described, forms, streaming
-from sottovoce.server.failures import BY_STATUS, Kind, RequestError
+from sottovoce.server.failures import Kind, RequestError
 from sottovoce.server.fields import IGNORED, wanted
 from sottovoce.server.house import Asked, House
-from sottovoce.serving import MB
+from sottovoce.server.uploads import Upload
 from sottovoce.text.formats import Transcript
 
 router = APIRouter(prefix="/v1/audio", tags=["audio"])
-FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
 INVALID = Kind(400, code="invalid_audio")
-BLOCK = 1 << 20  # bytes
-MOST_FIELD_BYTES = 4 << 20  # a voice of ten seconds in base64
-MOST_FIELDS = 200
 Answer = answers.Transcription | answers.TranscriptionVerbose | answers.TranscriptionDiarized
 
 
@@ -103,27 +96,20 @@ async def _run(house: House, asked: Asked, path: Path) -> AsyncGenerator[Event |
 @asynccontextmanager
 async def given(request: Request, house: House) -> AsyncGenerator[Given]:
     """A request's fields, and its recording, which is gone at the end. Raises RequestError, OptionError."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if int(request.headers.get("content-length") or 0) > house.serving.max_upload_mb * MB:
-        what = f"at most {house.serving.max_upload_mb:g} MB are taken; send less, or raise --max-upload-mb"
-        raise RequestError(f"file: the request is too large, {what}", BY_STATUS[413], "file")
-    if kind not in FORMS:
-        what = f"{kind[:80]!r} was given, multipart/form-data was expected; send the recording as its field file"
-        raise RequestError(f"content-type: {what}", BY_STATUS[415])
-    async with request.form(max_files=2, max_fields=MOST_FIELDS, max_part_size=MOST_FIELD_BYTES) as form:
-        files = [part for part in form.getlist("file") if isinstance(part, UploadFile)]
-        others = [name for name, part in form.multi_items() if isinstance(part, UploadFile) and name != "file"]
+    async with house.uploads.form(request) as form:
+        files = [part for part in form.getlist("file") if isinstance(part, Upload)]
+        others = [name for name, part in form.multi_items() if isinstance(part, Upload) and name != "file"]
         fields = forms.gathered((name, part) for name, part in form.multi_items() if isinstance(part, str))
         if others:
             raise RequestError(f"{others[0]}: a file was given, it was expected as file", Kind(400), others[0])
-        if "url" in fields and not files:
-            raise RequestError("url: fetching is off in this service; send the recording as file", Kind(400), "url")
-        if len(files) != 1 or "file" in fields:
+        url = fields.pop("url", None)
+        if url is not None and not files and "file" not in fields:
+            async with house.fetched(str(url)) as path:
+                yield Given(fields, path)
+            return
+        if url is not None or len(files) != 1 or "file" in fields:
             what = f"{len(files)} recordings were given, one was expected; send it as a file of the form"
             raise RequestError(f"file: {what}", Kind(400), "file")
-        with tempfile.NamedTemporaryFile(prefix="sottovoce-") as kept:
-            await asyncio.to_thread(shutil.copyfileobj, files[0].file, kept, BLOCK)
-            kept.flush()
-            if kept.tell() == 0:
-                raise RequestError("file: it is empty, a recording was expected; send another", INVALID, "file")
-            yield Given(fields, Path(kept.name))
+        if not files[0].size:
+            raise RequestError("file: it is empty, a recording was expected; send another", INVALID, "file")
+        yield Given(fields, files[0].path)
