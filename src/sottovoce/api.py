@@ -247,8 +247,9 @@ class Whisper:
         """The language of a recording: `.language` (code), `.probability`, `.probs` (by code)."""
         request = Request.of(options)
         samples = self.load(source, request)
-        flow = longform.detect_language(samples, request.options, self._checkpoint, self.mint())
-        return next(event for event in self.events(flow) if isinstance(event, Heard))
+        return next(
+            event for event in self.events(self.language_flow(samples, request.options)) if isinstance(event, Heard)
+        )
 
     # --- the pieces, for the surfaces above --------------------------------------------------------------------------
 
@@ -306,6 +307,10 @@ class Whisper:
             return longform.transcribe(samples, options, self._checkpoint, self.mint())
         n_in_flight = self._permit.model.n_together(options.beam_size) + N_WAITING
         return parallel.transcribe(samples, options, self._checkpoint, self.mint(), n_in_flight)
+
+    def language_flow(self, samples: np.ndarray, options: Options) -> Flow:
+        """The flow that hears the language of (N,) float32 samples at 16 kHz; its transcript is empty."""
+        return longform.detect_language(samples, options, self._checkpoint, self.mint())
 
     def align_flow(self, samples: np.ndarray, text: str | Sequence[str] | Transcript, options: Options) -> Flow:
         """The flow that aligns a text with (N,) float32 samples at 16 kHz; `events` drives it."""
