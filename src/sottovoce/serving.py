@@ -35,7 +35,9 @@ class Serving:
     aliases: str = setting(ALIASES, "names that mean the served model, by comma; NAME=MODEL means another")
     max_upload_mb: float = setting(1000.0, "largest request, megabytes")
     max_duration_s: float = setting(6 * 3600.0, "longest recording, seconds")
-    manage_models: str = setting("auto", "pull, unload and delete models over HTTP: auto (on loopback), always, never")
+    manage_models: str = setting(
+        "auto", "pull, unload and delete models over HTTP: auto (on loopback without keys), always, never"
+    )
     decoders: int = setting(2, "processes that decode media")
     decode_s: float = setting(300.0, "longest time that decoding one recording may take, seconds")
     body_idle_s: float = setting(30.0, "longest time without a part of a request, seconds")
@@ -152,7 +154,7 @@ class Serving:
     def manages_models(self) -> bool:
         """May models be fetched, unloaded and deleted over HTTP?"""
         if self.manage_models == "auto":
-            return not self.is_public
+            return not (self.is_public or self.has_keys)
         return self.manage_models == "always"
 
     def model_of(self, name: str, served: str) -> str:

@@ -22,8 +22,8 @@ NO_LENGTH = Kind(400, code="invalid_request")
 LEAST_BYTES_PER_S = 1000.0  # of a body on the whole: as slow as the slowest modem that still carries speech
 TEXT_BYTES = 16 * MB  # of a body that is read into memory: JSON, and forms without files
 TEXTS = ("application/json", "application/x-www-form-urlencoded")
-LINGER_S = 1.0  # a client that is refused while it sends is read on, or it would never read the answer
-LINGER_BYTES = 16 * MB
+LINGER_S = 10.0  # a client that is refused while it sends is read on, or it would never read the answer
+LINGER_BYTES = 1000 * MB  # asynchronous clients send all they have before they read
 
 
 class Intake:
