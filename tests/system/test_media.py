@@ -139,6 +139,8 @@ def test_what_is_no_recording_is_named_and_where_it_lies_is_not_told(
         with pytest.raises(AudioError, match=words) as caught:
             await media.read(path, PLAIN)
         assert str(tmp_path) not in str(caught.value) and NAME not in str(caught.value)
+        with pytest.raises(AudioError, match="cannot be read"):
+            await media.read(tmp_path / "missing", PLAIN)
         with pytest.raises(OptionError, match="one channel"):
             await media.read(KNOWN, Request.of({"channels": True}))
 
