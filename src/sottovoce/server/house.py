@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,6 +62,21 @@ class House:
         named = self.serving.model_of(model, self.config.model)
         return await asyncio.to_thread(Whisper, config=self.config.with_(model=named), pool=self.pool)
 
+    @asynccontextmanager
+    async def admitted(self, model: str) -> AsyncIterator[Whisper]:
+        """A model by name, for one recording, when it is the caller's turn. Charge him for what he lets it hear.
+
+        Raises ModelError, EngineError, RequestError.
+        """
+        caller = callers.current()
+        caller.check_model(model, self.serving.model_of(model, self.config.model))
+        async with self.turnstile.admitted(caller.place):
+            whisper = await self.whisper(model)
+            try:
+                yield whisper
+            finally:
+                whisper.close()
+
     async def samples(self, path: Path, request: Request) -> np.ndarray:
         """(N,) float32 samples of a file, as far as the request needs them. Raises AudioError."""
         return await asyncio.to_thread(decode.load, path, stream=request.stream, end_s=request.end_s)
@@ -71,19 +86,13 @@ class House:
 
         Closing it withdraws its windows. Raises AudioError, OptionError, ModelError, EngineError, RequestError.
         """
-        caller = callers.current()
-        caller.check_model(asked.model, self.serving.model_of(asked.model, self.config.model))
-        async with self.turnstile.admitted(caller.place):
-            whisper = await self.whisper(asked.model)
-            try:
-                samples = await self.samples(path, asked.request)
-                with caller.charged(len(samples) / SAMPLE_RATE):
-                    _, flow = await asyncio.to_thread(whisper.opened, samples, asked.request)
-                    async with aclosing(whisper.aevents(flow)) as run:
-                        async for event in run:
-                            yield event
-            finally:
-                whisper.close()
+        async with self.admitted(asked.model) as whisper:
+            samples = await self.samples(path, asked.request)
+            with callers.current().charged(len(samples) / SAMPLE_RATE):
+                _, flow = await asyncio.to_thread(whisper.opened, samples, asked.request)
+                async with aclosing(whisper.aevents(flow)) as run:
+                    async for event in run:
+                        yield event
 
     async def transcript(self, asked: Asked, path: Path) -> Transcript:
         """The transcript at the end of `run`."""
