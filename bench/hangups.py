@@ -66,7 +66,7 @@ def look(app: Any, folder: str) -> State:
         n_asking=sum(caller.n_asking for caller in app.state.callers._callers.values()),
         n_permits=sum(entry.n_held for entry in entries),
         n_tasks=len(asyncio.all_tasks()),
-        n_files=sum(1 for path in Path(folder).iterdir() if path.is_file()),
+        n_files=sum(1 for path in Path(folder).rglob("*") if path.is_file()),
         n_descriptors=len(os.listdir("/proc/self/fd")),
         engine_idle=all(loop.engine.idle and not loop._inbox for loop in loops),
         memory_mb=n_pages * os.sysconf("SC_PAGE_SIZE") / 1e6,

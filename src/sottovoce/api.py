@@ -261,12 +261,17 @@ class Whisper:
         return cleanup.cleaned(samples, r.clean)
 
     def opened(
-        self, source: Source, request: Request, on_progress: decode.Progress | None = None
+        self, source: Source | apart.Channels, request: Request, on_progress: decode.Progress | None = None
     ) -> tuple[float, Flow]:
-        """(seconds, the flow) of a source as the request wants it, with its speakers if they are to be told apart."""
+        """(seconds, the flow) of a source as the request wants it, with its speakers if they are to be told apart.
+
+        source: of a request for channels, also what `apart.load` gave.
+        """
         options = request.options
-        if request.channels:
-            sounds = apart.load(source, stream=request.stream, end_s=request.end_s, on_progress=on_progress)
+        if request.channels or isinstance(source, apart.Channels):
+            sounds = source
+            if not isinstance(sounds, apart.Channels):
+                sounds = apart.load(sounds, stream=request.stream, end_s=request.end_s, on_progress=on_progress)
             timed = replace(options, word_timestamps=True)  # or what comes first is not told from what comes next
             flows = [self._unmended(cleanup.cleaned(sound, request.clean), timed) for sound in sounds.sounds]
             duration_s = len(sounds.sounds[0]) / SAMPLE_RATE

@@ -34,6 +34,13 @@ class Serving:
     aliases: str = setting(ALIASES, "names that mean the served model, by comma; NAME=MODEL means another")
     max_upload_mb: float = setting(1000.0, "largest request, megabytes")
     max_duration_s: float = setting(6 * 3600.0, "longest recording, seconds")
+    manage_models: str = setting("auto", "pull, unload and delete models over HTTP: auto (on loopback), always, never")
+    decoders: int = setting(2, "processes that decode media")
+    decode_s: float = setting(300.0, "longest time that decoding one recording may take, seconds")
+    body_idle_s: float = setting(30.0, "longest time without a part of a request, seconds")
+    fetch_urls: bool = setting(False, "fetch recordings by their URLs, of public addresses")
+    fetch_hosts: str = setting("", "hosts, by comma, that URLs may name though their addresses are not public")
+    fetch_s: float = setting(300.0, "longest time that fetching a URL may take, seconds")
     unknown_fields: str = setting("refuse", "fields that nobody knows: refuse, or ignore with a warning header")
     # who may ask, how much, in which order
     config: str = setting("", "file of settings (TOML); variables and flags win over it")
@@ -55,10 +62,15 @@ class Serving:
             raise ConfigError(f"port: {self.port} was given, 0 to 65535 was expected; try 8000")
         if self.unknown_fields not in ("refuse", "ignore"):
             raise ConfigError(f"unknown_fields: {self.unknown_fields!r} was given, refuse or ignore was expected")
-        for name in ("max_upload_mb", "max_duration_s"):
+        if self.manage_models not in ("auto", "always", "never"):
+            what = f"{self.manage_models!r} was given, auto, always or never was expected"
+            raise ConfigError(f"manage_models: {what}; leave it out for auto")
+        for name in ("max_upload_mb", "max_duration_s", "decode_s", "body_idle_s", "fetch_s"):
             value = getattr(self, name)
-            if not value > 0:
+            if not 0 < value <= MOST:
                 raise ConfigError(f"{name}: {value} was given, more than 0 was expected; leave it out")
+        if not 1 <= self.decoders <= 256:
+            raise ConfigError(f"decoders: {self.decoders} was given, 1 to 256 was expected; leave it out")
         self._check_callers()
 
     def _check_callers(self) -> None:
@@ -107,6 +119,13 @@ class Serving:
         """
         variables = {name: text for name, text in environ.items() if name.startswith(OF_SERVING)}
         return cls(**settled(fields(cls), OF_SERVING, variables, below or {}, given))
+
+    @property
+    def manages_models(self) -> bool:
+        """May models be fetched, unloaded and deleted over HTTP?"""
+        if self.manage_models == "auto":
+            return not self.is_public
+        return self.manage_models == "always"
 
     def model_of(self, name: str, served: str) -> str:
         """The model that a request's name means; names that are no alias mean themselves."""

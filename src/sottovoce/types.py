@@ -5,7 +5,7 @@ recording -> window (<= 30 s of sound to decode) -> sequence (a window being dec
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from math import nan
 from typing import TYPE_CHECKING
@@ -264,7 +264,8 @@ class Segment:
 
     tokens: ids, timestamps included. words: None unless word_timestamps was asked for,
     or the segment was emptied because it has no length or no text. language: its code, where languages may differ.
-    speaker: who says it; None where speakers were not told apart.
+    speaker: who says it; None where speakers were not told apart. logprobs: one per token, of what the model was asked
+    to say (0.0 where it was told); empty where nobody knows them. They are no part of what makes segments equal.
     """
 
     id: int
@@ -280,6 +281,7 @@ class Segment:
     words: tuple[Word, ...] | None = None
     speaker: str | None = None
     language: str | None = None
+    logprobs: tuple[float, ...] = field(default=(), compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

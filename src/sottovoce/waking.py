@@ -16,7 +16,7 @@ from sottovoce.engine import memory, native
 from sottovoce.engine.device import Choice, choose
 from sottovoce.engine.engine import Engine
 from sottovoce.engine.kernel_runner import KernelRunner
-from sottovoce.engine.permit import Permit, Submit
+from sottovoce.engine.permit import Permit, Place, Submit
 from sottovoce.engine.pool import Pool
 from sottovoce.engine.runner import Runner
 from sottovoce.engine.vocabulary import Vocabulary
@@ -32,7 +32,7 @@ from sottovoce.text.tokenizer import Tokenizer
 from sottovoce.threads import n_threads, one_thread
 from sottovoce.types import Strategy
 
-__all__ = ["Found", "Permit", "Pool", "hold", "open_pool"]
+__all__ = ["Found", "Permit", "Place", "Pool", "hold", "key_of", "open_pool"]
 
 log = logging.getLogger(__name__)
 
@@ -192,10 +192,14 @@ def hold(
         windows = memory.DEFAULT_WINDOWS if shares else rows
         return Found(config, choice, found, dims, Tokenizer(dims.n_vocab), rows, windows, proves)
 
+    return pool.hold(key_of(config), find, timeout_s)
+
+
+def key_of(config: Config) -> Config:
+    """What a pool knows the model by that config names: the same for every way to write it."""
     card = hub.find(config.model)
     defaults = {name: getattr(Config(), name) for name in NOT_OF_A_MODEL}
-    key = replace(config, model=card.name if card else config.model, **defaults)
-    return pool.hold(key, find, timeout_s)
+    return replace(config, model=card.name if card else config.model, **defaults)
 
 
 def _names(given: str) -> list[str]:

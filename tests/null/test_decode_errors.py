@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from sottovoce.audio import decode
+from sottovoce.audio.source import _Bytes
 from sottovoce.errors import AudioError
 
 
@@ -103,6 +104,36 @@ def test_a_header_without_samples_holds_no_sound() -> None:
     with pytest.raises(AudioError, match="0 samples"):
         list(decode.blocks(wav(0)))
     assert "after 2.0 s" in complaint(wav(16_000), start_s=2.0)
+
+
+def test_tags_that_are_no_utf8_are_no_reason_to_refuse_a_recording() -> None:
+    """A title in Latin-1, as many taggers wrote it, was a UnicodeDecodeError."""
+    title = b"INAM" + (8).to_bytes(4, "little") + "Café au".encode("latin-1") + b"\0"
+    info = b"LIST" + (4 + len(title)).to_bytes(4, "little") + b"INFO" + title
+    sound = wav()
+    whole = sound[:12] + info + sound[12:]
+    whole = whole[:4] + (len(whole) - 8).to_bytes(4, "little") + whole[8:]
+    assert decode.load(whole).size == 16_000
+    assert decode.probe(whole)[0].channels == 1
+
+
+def test_a_seek_to_before_the_beginning_is_an_answer_and_no_exception(capfd: pytest.CaptureFixture[str]) -> None:
+    """Damaged headers make FFmpeg try it; PyAV wrote a traceback to stderr."""
+    file = _Bytes(io.BytesIO(b"abc"))
+    assert file.seek(-1) < 0
+    assert file.seek(1) == 1
+    assert file.read(9) == b"bc"
+
+
+def test_a_stream_that_begins_later_is_passed_over() -> None:
+    """Pictures that come after seconds of sound, which the header did not tell of, were an IndexError of PyAV."""
+    sound = 0.1 * np.sin(np.arange(12 * 44_100) / 9)
+    film = audio("flv", "mp3", sound, "s16p", 44_100)
+    data = bytes([0x22, 0, 0, 0, 0]) + bytes(9)
+    picture = b"\x09" + len(data).to_bytes(3, "big") + bytes(7) + data + (11 + len(data)).to_bytes(4, "big")
+    whole = decode.load(film).size
+    assert whole > 11 * 16_000
+    assert decode.load(film + picture + film[13:]).size > 1.9 * whole
 
 
 def test_infinite_and_missing_numbers_in_float_files_are_refused() -> None:

@@ -68,7 +68,7 @@ SPEAKS = {
     },
     # comes with torch's wheels for CUDA; its kernels are in files of their own, that only engine.fused opens
     "triton": {"engine.triton_align", "engine.triton_attention", "engine.triton_choose"},
-    "av": {"audio"},
+    "av": {"audio", "server.decoder"},  # a program of its own, which the server starts and never imports
     "onnxruntime": {"audio.onnx"},
     "tiktoken": {"text.tokenizer"},
     "budoux": {"text.unspaced"},
@@ -81,25 +81,30 @@ SPEAKS = {
     "click": {"cli"},
     "rich": {"cli"},
     "fastapi": {"server"},
+    "pydantic": {"server.answers", "server.models"},
     "starlette": {"server"},
-    "uvicorn": {"cli.serve"},
+    "uvicorn": {"cli.serve", "server.wire"},
+    "python_multipart": {"server.parts", "server.uploads"},
+    "httpcore": {"server.fetching"},
     # of the standard library
     "threading": {"engine.loop", "engine.pool", "engine.stream"},
     "_thread": set[str](),
     "multiprocessing": set[str](),
     "asyncio": {"flow.drive", "api", "compat", "server"},
-    "subprocess": {"model", "cli"},
-    "urllib": {"audio", "model", "cli"},
-    "socket": {"audio", "model", "cli"},
+    "subprocess": {"model", "cli", "server.child"},
+    "urllib": {"audio", "model", "cli", "server"},
+    "socket": {"audio", "model", "cli", "server"},
     "http": {"audio", "model"},
 }
-BROUGHT_BY = {"tqdm": "huggingface_hub", "starlette": "fastapi"}
+BROUGHT_BY = {"tqdm": "huggingface_hub", "starlette": "fastapi", "pydantic": "fastapi"}
 EXTRAS = {
     "whisper_normalizer": "normalizers",
     "budoux": "words",
     "triton": "dev",
     "fastapi": "server",
     "uvicorn": "server",
+    "python_multipart": "server",
+    "httpcore": "server",
 }  # optional, under the extra that brings it
 MELS = {"audio", "audio.mel", "audio.mel_torch"}  # what the engine knows of sound
 NO_NAMES = {"utils", "util", "common", "core", "helpers", "helper", "misc", "shared"}

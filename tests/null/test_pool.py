@@ -144,6 +144,21 @@ def test_who_is_held_or_pinned_is_never_put_to_sleep(pool: Pool[Doll], clock: Cl
     assert names(pool) == {"pinned", "big"}
 
 
+def test_one_model_is_put_to_sleep_when_nobody_uses_it(pool: Pool[Doll]) -> None:
+    doll = Doll(pinned=True)
+    permit = hold(pool, doll)
+    assert pool.place(doll.name).n_held == 1
+    with pytest.raises(BusyError, match="in use"):
+        pool.unload(doll.name)
+    assert pool.place(doll.name).state == "awake"
+    permit.release()
+    assert pool.unload(doll.name)
+    assert (pool.place(doll.name).state, names(pool)) == ("asleep", set())
+    assert not pool.unload(doll.name), "who sleeps is not woken for it"
+    hold(pool, doll).release()
+    assert pool.place(doll.name).state == "awake"
+
+
 def test_a_model_above_the_whole_budget_is_refused_for_good(pool: Pool[Doll]) -> None:
     with pytest.raises(EngineError, match=r"memory_gb") as caught:
         hold(pool, Doll(n_bytes=31), timeout_s=60)

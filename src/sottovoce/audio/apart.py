@@ -7,8 +7,9 @@ much quieter than another and sounds like it, it is silenced. A speaker who talk
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -36,11 +37,16 @@ class Channels:
 
 
 def load(
-    source: Source, *, stream: int = 0, end_s: float | None = None, on_progress: decode.Progress | None = None
+    source: Source,
+    *,
+    stream: int = 0,
+    end_s: float | None = None,
+    on_progress: decode.Progress | None = None,
+    n_most: int | None = None,
 ) -> Channels:
-    """The channels of a recording, crosstalk silenced.
+    """The channels of a recording, crosstalk silenced. n_most: how many it may have.
 
-    Raises AudioError as `decode.load`, OptionError if the recording has one channel only.
+    Raises AudioError as `decode.load`, OptionError if the recording has one channel only, or more than n_most.
     """
     if hasattr(source, "__array__"):
         given = np.asarray(source)
@@ -49,22 +55,43 @@ def load(
             raise OptionError(f"channels: {what} was given, (channels, N) samples were expected; transpose it")
         sounds = [decode.load(line, end_s=end_s) for line in given]
     else:
-        if not isinstance(source, str | bytes) and hasattr(source, "read"):
-            source = source.read()  # a pipe is read once, its channels one after another
-        tracks = decode.probe(source)
+        again = _rereadable(source)
+        tracks = decode.probe(again())
         if not 0 <= stream < len(tracks):
-            decode.load(source, stream=stream, end_s=0.1)  # which says what there is
+            decode.load(again(), stream=stream, end_s=0.1)  # which says what there is
         n = tracks[stream].channels
         if n < 2:
             remedy = "leave channels out; to tell speakers by their voices, pass diarize=True (--diarize)"
             raise OptionError(f"channels: {name_of(source)} has one channel, two or more were expected; {remedy}")
-        sounds = [decode.load(source, stream=stream, channel=i, end_s=end_s, on_progress=on_progress) for i in range(n)]
+        if n_most is not None and n > n_most:
+            raise OptionError(
+                f"channels: {name_of(source)} has {n}, at most {n_most} were expected; leave channels out"
+            )
+        part: dict[str, Any] = {"stream": stream, "end_s": end_s, "on_progress": on_progress}
+        sounds = [decode.load(again(), channel=i, **part) for i in range(n)]
     length = min(sound.size for sound in sounds)
     sounds = [sound[:length] for sound in sounds]
     if all(_is_same(sounds[0], sound) for sound in sounds[1:]):
         log.warning("all channels hold the same sound, so that they tell no speakers apart; it is heard once")
         return Channels((sounds[0],), True)
     return Channels(tuple(without_crosstalk(sounds)), False)
+
+
+def _rereadable(source: Source) -> Callable[[], Source]:
+    """What gives a source from its beginning, as often as it is asked: channels are read one after another."""
+    if not hasattr(source, "read"):
+        return lambda: source
+    file: Any = source
+    if not getattr(file, "seekable", lambda: False)():
+        whole = file.read()
+        return lambda: whole
+    start = file.tell()
+
+    def again() -> Source:
+        file.seek(start)
+        return source
+
+    return again
 
 
 def without_crosstalk(sounds: Sequence[np.ndarray]) -> list[np.ndarray]:

@@ -38,17 +38,29 @@ LATE: dict[Clean, int] = {Clean.DENOISE: 2 * (SAMPLE_RATE // 80)}
 
 def cleaned(samples: np.ndarray, steps: Iterable[Clean]) -> np.ndarray:
     """(N,) float32 samples at 16 kHz after these steps; the samples themselves if there is no step."""
-    chosen = set(steps)
-    if not chosen or not samples.size:
+    steps = tuple(steps)
+    if not steps or not samples.size:
         return samples
     found = np.empty_like(samples)
     n = 0
-    for piece in _through(samples, [step for step in Clean if step in chosen]):
-        piece = piece[: samples.size - n]
+    for piece in pieces(samples, steps):
         found[n : n + piece.size] = piece
         n += piece.size
-    assert n == samples.size, f"{samples.size} samples went through the filters, {n} came out"
     return found
+
+
+def pieces(samples: np.ndarray, steps: Iterable[Clean]) -> Iterator[np.ndarray]:
+    """What `cleaned` returns, as it comes out of the filters."""
+    chosen = set(steps)
+    if not chosen or not samples.size:
+        yield samples
+        return
+    n = 0
+    for piece in _through(samples, [step for step in Clean if step in chosen]):
+        piece = piece[: samples.size - n]
+        n += piece.size
+        yield piece
+    assert n == samples.size, f"{samples.size} samples went through the filters, {n} came out"
 
 
 def _through(samples: np.ndarray, steps: list[Clean]) -> Iterator[np.ndarray]:

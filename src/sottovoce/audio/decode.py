@@ -218,7 +218,12 @@ def _frames(container: Any, track: Any, name: str) -> Iterator[Any]:
 def _packets(container: Any, track: Any, name: str) -> Iterator[Any]:
     """Packets up to the end, or to where the container breaks; the last one is empty and makes the decoder give all."""
     try:
-        yield from container.demux(track)
+        while True:
+            try:
+                yield from container.demux(track)
+                return
+            except IndexError:
+                continue  # a packet of a stream that began later, of which PyAV does not know; the next is another's
     except (OSError, av.error.ExitError) as e:
         raise AudioError(f"{name}: the recording could not be read to its end ({why(e)}); try again") from e
     except av.error.FFmpegError as e:

@@ -6,6 +6,7 @@ disguise is refused by FFmpeg's protocol whitelist. Only an http(s) URL may lead
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import ssl
@@ -66,7 +67,9 @@ def _open_url(url: str, scheme: str, name: str) -> Any:
     if authorities:
         options["ca_file"] = authorities  # FFmpeg would look where its builder kept them
     try:
-        return av.open(url, container_options=options, timeout=(OPEN_TIMEOUT_S, READ_TIMEOUT_S))
+        return av.open(
+            url, container_options=options, timeout=(OPEN_TIMEOUT_S, READ_TIMEOUT_S), metadata_errors="replace"
+        )
     except av.error.InvalidDataError as e:
         raise AudioError(f"{name}: what the URL serves is not media; {KINDS}") from e
     except av.error.ExitError as e:
@@ -78,7 +81,7 @@ def _open_url(url: str, scheme: str, name: str) -> Any:
 def _open_file(file: _Bytes, name: str) -> Any:
     options = {"protocol_whitelist": NO_PROTOCOLS}
     try:
-        return av.open(file, container_options=options, buffer_size=READ_BYTES)
+        return av.open(file, container_options=options, buffer_size=READ_BYTES, metadata_errors="replace")
     except (av.error.FFmpegError, OSError) as e:
         if not file.any:
             raise AudioError(f"{name}: it is empty (0 bytes), {KINDS}; check how it was made") from e
@@ -163,7 +166,10 @@ class _Bytes:
         return data
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        self._file.seek(offset + self._start if whence == os.SEEK_SET else offset, whence)
+        try:
+            self._file.seek(offset + self._start if whence == os.SEEK_SET else offset, whence)
+        except (OSError, ValueError):  # before the beginning
+            return -errno.EINVAL  # as FFmpeg's own files say it
         return self.tell()
 
     def tell(self) -> int:

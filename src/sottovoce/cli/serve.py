@@ -103,9 +103,12 @@ def _of_uvicorn(app: Any, config: Config, serving: Serving) -> uvicorn.Config:
         path = getattr(serving, name)
         if path and not os.access(path, os.R_OK):
             raise ConfigError(f"{name}: {path} was given, a file that can be read was expected")
+    from sottovoce.server.wire import patient
+
     try:
         made = uvicorn.Config(
             app,
+            http=patient(serving.body_idle_s),
             log_level=config.log_level,
             lifespan="on",
             server_header=False,

@@ -6,7 +6,8 @@ import itertools
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from contextlib import suppress
-from typing import Generic, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Generic, Literal, Protocol, TypeVar
 
 from sottovoce.engine.loop import Loops, Steps
 from sottovoce.errors import EngineError
@@ -84,6 +85,15 @@ class Entry(Generic[M]):
 
     def bytes_on(self, device: str) -> int:
         return self.model.n_bytes if self.model is not None and device in self.model.devices else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Place(Generic[M]):
+    """How a model stands. n_held: who holds it, or waits for it."""
+
+    state: Literal["asleep", "loading", "awake", "leaving"]
+    model: M | None = None
+    n_held: int = 0
 
 
 class Permit(Generic[M]):

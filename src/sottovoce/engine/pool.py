@@ -16,7 +16,7 @@ from collections.abc import Callable, Hashable
 from typing import Generic
 
 from sottovoce.engine.loop import Birthplace
-from sottovoce.engine.permit import CLOSED, Awake, Entry, M, Permit
+from sottovoce.engine.permit import CLOSED, Awake, Entry, M, Permit, Place
 from sottovoce.errors import BusyError, EngineError
 
 log = logging.getLogger(__name__)
@@ -231,6 +231,22 @@ class Pool(Generic[M]):
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def unload(self, key: Hashable) -> bool:
+        """Put one model to sleep, pinned or not. Returns whether it was awake. Raises BusyError if anybody holds it."""
+        with self._changed:
+            entry = self._entries.get(key)
+            while entry is not None and entry.leaving:
+                self._changed.wait()
+                entry = self._entries.get(key)
+            if entry is None:
+                return False
+            if entry.n_held or entry.awake is None:
+                name = entry.model.name if entry.model is not None else "a model that is being loaded"
+                raise BusyError(f"{name} is in use ({entry.n_held}); try again when nobody uses it")
+            entry.leaving = True
+        self._put_to_sleep(entry)
+        return True
+
     # --- what is there ----------------------------------------------------------------------------------------------
 
     @property
@@ -238,6 +254,16 @@ class Pool(Generic[M]):
         """The models that are awake."""
         with self._changed:
             return tuple(e.awake.model for e in self._entries.values() if e.awake is not None and not e.leaving)
+
+    def place(self, key: Hashable) -> Place[M]:
+        """How a model stands at this moment."""
+        with self._changed:
+            entry = self._entries.get(key)
+            if entry is None:
+                return Place("asleep")
+            if entry.leaving:
+                return Place("leaving", entry.model)
+            return Place("loading" if entry.awake is None else "awake", entry.model, entry.n_held)
 
     def check(self) -> None:
         """Raise AssertionError if a permit or room has leaked."""

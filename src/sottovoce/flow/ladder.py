@@ -6,9 +6,10 @@ Source: openai/whisper transcribe.py:decode_with_fallback (20250625).
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from sottovoce.flow import question
+from sottovoce.flow.lines import joined
 from sottovoce.flow.listen import Asker
 from sottovoce.flow.protocol import Event, Got, Wait
 from sottovoce.flow.terms import Terms
@@ -59,7 +60,7 @@ def climb(
         return Decode(prompt.tokens, prompt.i_sot, question.search(o, temperature, seed, n_text_ctx), rules)
 
     def whole(answer: Decoded) -> Decoded:
-        return replace(answer, tokens=prompt.begun + answer.tokens)
+        return joined(prompt.begun, answer)
 
     for temperature in o.temperature:
         answer = yield from asker.ask(asked(temperature), *sound)

@@ -6,6 +6,7 @@ Source: openai/whisper transcribe.py (20250625).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 from sottovoce.audio.mel import HOP
@@ -28,8 +29,8 @@ def closed(tokenizer: Tokenizer, decoded: Decoded, seek: int) -> tuple[list[Segm
     if ends_in_silence(tokenizer, decoded):
         cuts.append(len(tokens))
     found = []
-    for part in (tokens[a:b] for a, b in zip([0, *cuts], cuts, strict=False)):
-        start, end = ((t - begin) * POSITION_S for t in (part[0], part[-1]))
+    for part in (slice(a, b) for a, b in zip([0, *cuts], cuts, strict=False)):
+        start, end = ((t - begin) * POSITION_S for t in (tokens[part][0], tokens[part][-1]))
         found.append(segment(tokenizer, decoded, seek, part, offset_s + start, offset_s + end))
     return found, cuts[-1]
 
@@ -39,11 +40,20 @@ def ends_in_silence(tokenizer: Tokenizer, decoded: Decoded) -> bool:
     return [t >= tokenizer.timestamp_begin for t in decoded.tokens[-2:]] == [False, True]
 
 
-def segment(
-    tokenizer: Tokenizer, decoded: Decoded, seek: int, part: Sequence[int], start: float, end: float
-) -> Segment:
+def segment(tokenizer: Tokenizer, decoded: Decoded, seek: int, part: slice, start: float, end: float) -> Segment:
     """The segment of some of a window's tokens. start, end: seconds in the recording."""
-    text = tokenizer.decode([t for t in part if t < tokenizer.eot])
+    tokens = decoded.tokens[part]
+    text = tokenizer.decode([t for t in tokens if t < tokenizer.eot])
     ratio = compression_ratio(tokenizer.decode(decoded.tokens).strip())
     probs = (decoded.temperature, decoded.avg_logprob, ratio, decoded.no_speech_prob)
-    return Segment(0, seek, start, end, text, tuple(part), *probs)
+    return Segment(0, seek, start, end, text, tokens, *probs, logprobs=decoded.logprobs[part])
+
+
+def joined(tokens: Sequence[int], more: Decoded, before: Sequence[float] = ()) -> Decoded:
+    """What was told, and behind it what was decoded. before: log-probabilities of the first of what was told.
+
+    What has none of its own was no choice: it has 0.0. An answer without any has none for the whole either.
+    """
+    told = (*before, *[0.0] * (len(tokens) - len(before)))
+    known = len(more.logprobs) == len(more.tokens)
+    return replace(more, tokens=(*tokens, *more.tokens), logprobs=(*told, *more.logprobs) if known else ())

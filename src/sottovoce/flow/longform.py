@@ -231,7 +231,7 @@ class _Sequential:
         stamps = [t for t in tokens if t >= begin]
         if stamps and stamps[-1] != begin:
             duration_s = (stamps[-1] - begin) * POSITION_S
-        return [segment(tokenizer, decoded, seek, tokens, offset_s, offset_s + duration_s)], seek + size, silent
+        return [segment(tokenizer, decoded, seek, slice(None), offset_s, offset_s + duration_s)], seek + size, silent
 
     def _place(
         self,
@@ -296,7 +296,7 @@ class _Sequential:
         for i, draft in enumerate(drafts, start=len(self.segments)):
             if draft.start == draft.end or not draft.text.strip():
                 # words are empty even where none were asked for, as in the reference: its json says so
-                draft = replace(draft, text="", tokens=(), words=())
+                draft = replace(draft, text="", tokens=(), words=(), logprobs=())
             final.append(replace(draft, id=i))
             self.tokens += draft.tokens
         self.segments += final

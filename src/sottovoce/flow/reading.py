@@ -21,7 +21,7 @@ from sottovoce.flow.cutting import named_sound
 from sottovoce.flow.doubt import DOUBTFUL, around, is_clear, is_doubtful, is_same, is_unvoiced
 from sottovoce.flow.gates import Fault, badness, faults, is_news, most_tokens, n_repeated, plain
 from sottovoce.flow.ladder import Prompt, climb, is_silence, is_silent
-from sottovoce.flow.lines import closed, segment
+from sottovoce.flow.lines import closed, joined, segment
 from sottovoce.flow.listen import Asker, Checkpoint, candidates
 from sottovoce.flow.placing import place_heard, within
 from sottovoce.flow.protocol import Event, Got, Wait
@@ -204,7 +204,8 @@ class Reader:
                 more = yield from self.terms.hear(self.asker, tokenizer, asked, sound, more, goes_on)
             n, n_more = len(tokens) + 1, len(more.tokens) + 1
             mean = (decoded.avg_logprob * n + more.avg_logprob * n_more) / (n + n_more)
-            decoded = replace(decoded, tokens=begun + more.tokens, avg_logprob=mean)
+            whole = joined(begun, more, decoded.logprobs)
+            decoded = replace(decoded, tokens=whole.tokens, logprobs=whole.logprobs, avg_logprob=mean)
         return decoded
 
     def _read_halves(self, stretch: Stretch, depth: int) -> Steps:
@@ -258,7 +259,7 @@ class Reader:
             end_s = stretch.speech[-1].end / SAMPLE_RATE
             start = offset_s + times[0] if times else found[-1].end if found else offset_s
             end = offset_s + times[-1] if len(times) > 1 and times[-1] > times[0] else end_s
-            found.append(segment(tokenizer, decoded, seek, tail, start, end))
+            found.append(segment(tokenizer, decoded, seek, slice(n_closed, None), start, end))
         # a dot alone is written for music, not said
         return _inside([s for s in found if plain(s.text)], stretch)
 

@@ -13,9 +13,22 @@ from sottovoce.config import Config
 from sottovoce.errors import DownloadError, ModelError, OutputError
 from sottovoce.model import download, folders, forms, hfhub, networks, packages, store
 from sottovoce.model.catalogue import CATALOGUE, Card, find, suggest
+from sottovoce.model.hfhub import is_repo_id
 from sottovoce.model.networks import Network
 
-__all__ = ["CATALOGUE", "Card", "Files", "OnDisk", "fetch", "find", "listing", "remove", "show", "verify"]
+__all__ = [
+    "CATALOGUE",
+    "Card",
+    "Files",
+    "OnDisk",
+    "fetch",
+    "find",
+    "is_repo_id",
+    "listing",
+    "remove",
+    "show",
+    "verify",
+]
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +74,7 @@ def fetch(name: str, config: Config, on_progress: store.Progress | None = None, 
         return fetch_network(network, config, on_progress)
     if card is None and (local := _local(name)):
         return local
-    if card is None and not hfhub.is_repo_id(name):
+    if card is None and not is_repo_id(name):
         raise _unknown(name)
     name = card.name if card else name
     folder = store.home(name, config)

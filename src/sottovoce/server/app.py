@@ -9,8 +9,9 @@ from fastapi import FastAPI
 
 from sottovoce.config import Config
 from sottovoce.errors import SottovoceError
-from sottovoce.server import failures, gate, health, openai
+from sottovoce.server import failures, gate, health, models, openai
 from sottovoce.server.house import House
+from sottovoce.server.intake import Intake
 from sottovoce.serving import Serving
 
 
@@ -40,7 +41,9 @@ def create_app(
     app = FastAPI(title="sottovoce", version=version, lifespan=life)
     app.state.house, app.state.failed = house, None
     failures.install(app)
+    app.add_middleware(Intake, serving=serving)
     gate.install(app, serving)
     app.include_router(health.router)
     app.include_router(openai.router)
+    app.include_router(models.router)
     return app

@@ -94,6 +94,12 @@ def answer(error: BaseException) -> JSONResponse:
     return JSONResponse(body(kind, message, param), kind.status, headers)
 
 
+def log_if_bug(error: BaseException) -> None:
+    """Write down what nobody expected; what a client or its recording has done is told to the client alone."""
+    if told(error)[0] is BUG:
+        log.error("a request failed on its way", exc_info=error)
+
+
 def install(app: FastAPI) -> None:
     """Every failure of an app is answered by this file."""
 

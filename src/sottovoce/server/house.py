@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from sottovoce.api import N_AHEAD, Whisper
-from sottovoce.audio import decode
+from sottovoce.api import N_AHEAD, Left, Whisper
 from sottovoce.config import Config
-from sottovoce.flow.protocol import Event
+from sottovoce.errors import BusyError
+from sottovoce.flow.protocol import Event, Flow
 from sottovoce.request import Request
-from sottovoce.server import callers
+from sottovoce.server import callers, names, voices
+from sottovoce.server.failures import RequestError
+from sottovoce.server.fetching import fetched
+from sottovoce.server.media import Media
 from sottovoce.server.turnstile import Turnstile
+from sottovoce.server.uploads import Uploads
 from sottovoce.serving import Serving
 from sottovoce.text.formats import Transcript
-from sottovoce.types import SAMPLE_RATE
-from sottovoce.waking import open_pool
+from sottovoce.text.tokenizer import Tokenizer
+from sottovoce.waking import key_of, open_pool
 
 log = logging.getLogger(__name__)
 
@@ -40,27 +47,46 @@ class House:
     def __init__(self, config: Config, serving: Serving) -> None:
         self.config, self.serving = config, serving
         self.pool = open_pool(config)
+        self.media = Media(serving)
+        self.uploads = Uploads()
         self.warm = False
+        self.closing = False
+        self.since = round(time.time())
+        self.fetcher = ThreadPoolExecutor(1, "sottovoce-pull")  # models that are pulled, one after another
         self._served: Whisper | None = None
         self.turnstile = Turnstile(serving.slots, serving.queue, serving.queue_wait_s)
 
     async def open(self) -> None:
         """Load the served model, and prove it. Raises ModelError, EngineError."""
+        await self.uploads.open()
+        await self.media.open()
         self._served = await asyncio.to_thread(Whisper, config=self.config, pool=self.pool)
         self.turnstile.n_slots = self.serving.slots or self._served.n_together + N_AHEAD
         self.warm = True
 
     async def close(self) -> None:
-        self.warm = False
+        self.warm, self.closing = False, True
         self.turnstile.close()
+        self.fetcher.shutdown(wait=False, cancel_futures=True)
         if self._served is not None:
             self._served.close()
+        await self.media.close()
+        await self.uploads.close()
         await asyncio.to_thread(self.pool.close)
 
     async def whisper(self, model: str) -> Whisper:
-        """A model by name, awake; close it when the request ends. Raises ModelError, BusyError."""
-        named = self.serving.model_of(model, self.config.model)
+        """A model by name, awake; close it when the request ends. Raises RequestError, ModelError, BusyError."""
+        named = await self._allowed(model)
         return await asyncio.to_thread(Whisper, config=self.config.with_(model=named), pool=self.pool)
+
+    async def _allowed(self, model: str) -> str:
+        """The model that a name means; RequestError (403) if the caller may not use it, by whichever of its names."""
+        named = await self.named(model)
+        caller = callers.current()
+        others = [alias.name for alias in names.aliases(self.config, self.serving) if alias.model == named]
+        others += [name for name in caller.key.models if names.same(name, named)]
+        caller.check_model(model or named, named, *others)
+        return named
 
     @asynccontextmanager
     async def admitted(self, model: str) -> AsyncIterator[Whisper]:
@@ -68,18 +94,64 @@ class House:
 
         Raises ModelError, EngineError, RequestError.
         """
-        caller = callers.current()
-        caller.check_model(model, self.serving.model_of(model, self.config.model))
-        async with self.turnstile.admitted(caller.place):
+        await self._allowed(model)
+        async with self.turnstile.admitted(callers.current().place):
             whisper = await self.whisper(model)
             try:
                 yield whisper
             finally:
                 whisper.close()
 
+    async def load(self, model: str) -> None:
+        """Have a model awake; the served one stays so. Raises as `whisper`."""
+        whisper = await self.whisper(model)
+        if self._served is None and whisper.name == self.config.model:
+            self._served = whisper
+        else:
+            whisper.close()
+
+    def holds(self, model: str) -> bool:
+        """Is this the served model, which is held as long as it may be?"""
+        return self._served is not None and model == self.config.model
+
+    async def unload(self, model: str) -> bool:
+        """Put a model to sleep that nobody uses. Returns whether it was awake. Raises RequestError (423), (404)."""
+        named = await self.named(model)
+        held = self._served if named == self.config.model else None
+        if held is not None:
+            self._served = None
+            held.close()
+        try:
+            return await asyncio.to_thread(self.pool.unload, key_of(self.config.with_(model=named)))
+        except BusyError as e:
+            if held is not None:
+                await self.load(named)
+            raise RequestError(f"model: {e}", names.IN_USE, "model") from e
+
+    async def named(self, model: str) -> str:
+        """The model that a name means, as it is loaded. Raises RequestError (404)."""
+        return await asyncio.to_thread(names.resolved, model, self.config, self.serving)
+
+    async def tokenizer(self, model: str) -> Tokenizer:
+        """The vocabulary of a model, which is loaded if it sleeps. Raises as `whisper`."""
+        whisper = await self.whisper(model)
+        try:
+            return whisper.tokenizer()
+        finally:
+            whisper.close()
+
     async def samples(self, path: Path, request: Request) -> np.ndarray:
-        """(N,) float32 samples of a file, as far as the request needs them. Raises AudioError."""
-        return await asyncio.to_thread(decode.load, path, stream=request.stream, end_s=request.end_s)
+        """(N,) float32 samples of a file, as far as the request needs them; not of its channels, each by itself.
+
+        Raises AudioError, OptionError, EngineError, RequestError.
+        """
+        sound = (await self.media.read(path, replace(request, channels=False))).sound
+        assert isinstance(sound, np.ndarray)
+        return sound
+
+    def fetched(self, url: str) -> AbstractAsyncContextManager[Path]:
+        """The file that a URL names, while the context lasts. Raises RequestError if it may not be, or cannot."""
+        return fetched(url, self.serving, self.uploads)
 
     async def run(self, asked: Asked, path: Path) -> AsyncGenerator[Event | Transcript, None]:
         """What becomes known of a recording, its transcript last: the one way that every route takes.
@@ -87,12 +159,22 @@ class House:
         Closing it withdraws its windows. Raises AudioError, OptionError, ModelError, EngineError, RequestError.
         """
         async with self.admitted(asked.model) as whisper:
-            samples = await self.samples(path, asked.request)
-            with callers.current().charged(len(samples) / SAMPLE_RATE):
-                _, flow = await asyncio.to_thread(whisper.opened, samples, asked.request)
+            asked = replace(asked, request=await voices.decoded(asked.request, self.samples))
+            read = await self.media.read(path, asked.request)
+            with callers.current().charged(read.duration_s):
+                _, flow = await self._opened(whisper, read.sound, read.request)
                 async with aclosing(whisper.aevents(flow)) as run:
                     async for event in run:
                         yield event
+
+    async def _opened(self, whisper: Whisper, sound: Any, request: Request) -> tuple[float, Flow]:
+        """As Whisper.opened, off the event loop; it stops (telling speakers apart takes long) when it is cancelled."""
+        left = Left()
+        try:
+            return await asyncio.to_thread(whisper.opened, sound, request, left)
+        except asyncio.CancelledError:
+            left.is_true = True
+            raise
 
     async def transcript(self, asked: Asked, path: Path) -> Transcript:
         """The transcript at the end of `run`."""

@@ -6,7 +6,7 @@ Source: openai-python types/audio/transcription_diarized.py, transcription_diari
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import count, product
 from string import ascii_uppercase
 from typing import Any
@@ -22,8 +22,7 @@ def diarized(text: str, segments: Sequence[Segment], duration_s: float) -> dict[
 
     Raises OptionError if nobody has told speakers apart.
     """
-    letters = _letters({s.speaker for s in segments if s.speaker})
-    names: dict[str, str] = {}
+    letters = Letters(s.speaker for s in segments if s.speaker)
     rows = []
     for i, s in enumerate(segments):
         if s.speaker is None:
@@ -31,8 +30,6 @@ def diarized(text: str, segments: Sequence[Segment], duration_s: float) -> dict[
                 f"diarized_json: segment {s.id} was given without a speaker, segments with speakers were expected; "
                 "pass diarize=True (--diarize), or channels=True (--channels) for a speaker a channel"
             )
-        if s.speaker not in names:
-            names[s.speaker] = next(letters) if UNNAMED.fullmatch(s.speaker) else s.speaker
         rows.append(
             {
                 "type": "transcript.text.segment",
@@ -40,10 +37,23 @@ def diarized(text: str, segments: Sequence[Segment], duration_s: float) -> dict[
                 "start": s.start,
                 "end": s.end,
                 "text": s.text,
-                "speaker": names[s.speaker],
+                "speaker": letters.of(s.speaker),
             }
         )
     return {"task": "transcribe", "duration": duration_s, "text": text, "segments": rows}
+
+
+class Letters:
+    """What speakers are called: by name, or A, B, ... as they come, but for what is somebody's name."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._free = _letters(set(names))
+        self._by_speaker: dict[str, str] = {}
+
+    def of(self, speaker: str) -> str:
+        if speaker not in self._by_speaker:
+            self._by_speaker[speaker] = next(self._free) if UNNAMED.fullmatch(speaker) else speaker
+        return self._by_speaker[speaker]
 
 
 def _letters(taken: set[str]) -> Iterator[str]:

@@ -104,6 +104,7 @@ def part(segment: Segment, words: Sequence[Word], tokenizer: Tokenizer) -> list[
         return [replace(segment, words=runs[0], speaker=runs[0][0].speaker)]
     texts = ["".join(word.word for word in run) for run in runs]
     tokens = _tokens(segment.tokens, [len(text) for text in texts], tokenizer)
+    ends = list(accumulate(len(ids) for ids in tokens))
     last = len(runs) - 1
     return [
         replace(
@@ -112,6 +113,7 @@ def part(segment: Segment, words: Sequence[Word], tokenizer: Tokenizer) -> list[
             end=segment.end if i == last else run[-1].end,
             text=text,
             tokens=ids,
+            logprobs=segment.logprobs[ends[i] - len(ids) : ends[i]],
             words=run,
             speaker=run[0].speaker,
         )
