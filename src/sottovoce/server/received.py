@@ -18,6 +18,7 @@ from sottovoce.types import SAMPLE_RATE
 
 BLOCK = 1 << 20  # bytes
 FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
+UNNAMED = "the recording"
 RAW = ("application/octet-stream", "audio/*", "video/*")
 
 
@@ -69,8 +70,10 @@ def told_of(file: File) -> Iterator[None]:
     try:
         yield
     except SottovoceError as e:
-        name = repr(file.name) if file.name else "the recording"
-        e.args = (str(e).replace(repr(str(file.path)), name).replace(str(file.path), name), *e.args[1:])
+        said = str(e).replace(repr(str(file.path)), UNNAMED).replace(str(file.path), UNNAMED)
+        if file.name and said.startswith(UNNAMED):
+            said = repr(file.name) + said.removeprefix(UNNAMED)
+        e.args = (said, *e.args[1:])
         raise
 
 
