@@ -33,10 +33,11 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """fields: texts by name, those of the query too. files: in the order in which they came."""
+    """fields: texts by name, of the query too; queried: those alone. files: in the order in which they came."""
 
     fields: dict[str, list[str]] = field(default_factory=dict)
     files: list[File] = field(default_factory=list)
+    queried: dict[str, list[str]] = field(default_factory=dict)
 
 
 @asynccontextmanager
@@ -46,6 +47,7 @@ async def received(request: Request, uploads: Uploads) -> AsyncGenerator[Receive
     got = Received()
     for name, value in request.query_params.multi_items():
         got.fields.setdefault(name, []).append(value)
+        got.queried.setdefault(name, []).append(value)
     if kind in FORMS:
         async with uploads.form(request) as form:
             for name, part in form.multi_items():
