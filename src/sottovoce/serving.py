@@ -23,6 +23,7 @@ ALIASES = (
 MB = 1_000_000
 LEAST_KEY = 8  # letters of a key that a person thought of
 TABLE = "serve"  # of the file of settings
+CACHES = ("disk", "redis", "rediss", "unix", "memory", "none")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,14 @@ class Serving:
     fetch_urls: bool = setting(False, "fetch recordings by their URLs, of public addresses")
     fetch_hosts: str = setting("", "hosts, by comma, that URLs may name though their addresses are not public")
     fetch_s: float = setting(300.0, "longest time that fetching a URL may take, seconds")
+    cache: str = setting(
+        "disk", "where results are remembered: disk, disk:FOLDER, redis://HOST:PORT/N, memory, none; sealed, see README"
+    )
+    cache_mb: float = setting(500.0, "room for remembered results, megabytes; the least recently used go first")
+    cache_days: float = setting(7.0, "days until a remembered result is forgotten")
+    drain_s: float = setting(30.0, "seconds that running requests have to end after SIGTERM; a second one ends at once")
+    idle_exit_s: float = setting(0.0, "seconds without a request after which the server ends; 0: never")
+    lazy: bool = setting(False, "load the model when it is first asked for")
     unknown_fields: str = setting("refuse", "fields that nobody knows: refuse, or ignore with a warning header")
     # who may ask, how much, in which order
     config: str = setting("", "file of settings (TOML); variables and flags win over it")
@@ -72,6 +81,7 @@ class Serving:
         if not 1 <= self.decoders <= 256:
             raise ConfigError(f"decoders: {self.decoders} was given, 1 to 256 was expected; leave it out")
         self._check_callers()
+        self._check_cache()
 
     def _check_callers(self) -> None:
         if self.is_public and not (self.has_keys or self.open_to_all):
@@ -97,6 +107,16 @@ class Serving:
                     f"cors_origins: {origin!r} was given, scheme and host without a path were expected, such as "
                     "https://talk.example"
                 )
+
+    def _check_cache(self) -> None:
+        scheme = self.cache.partition(":")[0]
+        if scheme not in CACHES:
+            known = "disk, disk:FOLDER, redis://HOST:PORT/N, memory or none"
+            raise ConfigError(f"cache: {self.cache!r} was given, {known} was expected; leave it out for disk")
+        for name, least in (("cache_mb", 0), ("cache_days", 0), ("drain_s", 0), ("idle_exit_s", 0)):
+            value = getattr(self, name)
+            if not least <= value <= MOST:
+                raise ConfigError(f"{name}: {value} was given, {least} to {MOST:.0f} was expected; leave it out")
 
     @property
     def has_keys(self) -> bool:

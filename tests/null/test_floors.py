@@ -83,9 +83,10 @@ SPEAKS = {
     "fastapi": {"server"},
     "pydantic": {"server.answers", "server.models"},
     "starlette": {"server"},
-    "uvicorn": {"cli.serve", "server.wire"},
+    "uvicorn": {"cli.serve", "server.ending", "server.wire"},
     "python_multipart": {"server.parts", "server.uploads"},
     "httpcore": {"server.fetching"},
+    "redis": {"server.redis_store"},
     # of the standard library
     "threading": {"engine.loop", "engine.pool", "engine.stream"},
     "_thread": set[str](),
@@ -94,7 +95,7 @@ SPEAKS = {
     "subprocess": {"model", "cli", "server.child"},
     "urllib": {"audio", "model", "cli", "server"},
     "socket": {"audio", "model", "cli", "server"},
-    "http": {"audio", "model"},
+    "http": {"audio", "model", "cli"},
 }
 BROUGHT_BY = {"tqdm": "huggingface_hub", "starlette": "fastapi", "pydantic": "fastapi"}
 EXTRAS = {
@@ -105,6 +106,7 @@ EXTRAS = {
     "uvicorn": "server",
     "python_multipart": "server",
     "httpcore": "server",
+    "redis": "server",
 }  # optional, under the extra that brings it
 MELS = {"audio", "audio.mel", "audio.mel_torch"}  # what the engine knows of sound
 NO_NAMES = {"utils", "util", "common", "core", "helpers", "helper", "misc", "shared"}

@@ -65,8 +65,7 @@ def serve(**given: Any) -> int:
     """
     config, serving = read_settings(os.environ, given)
     try:
-        import uvicorn
-
+        from sottovoce.server import ending
         from sottovoce.server.app import create_app
     except ModuleNotFoundError as e:
         if (e.name or "").startswith("sottovoce"):
@@ -78,7 +77,11 @@ def serve(**given: Any) -> int:
         app = create_app(
             config, serving, __version__, lambda: click.echo(_greeting(config, serving, listening), err=True)
         )
-        _run(app, uvicorn.Server(_of_uvicorn(app, config, serving)), listening)
+        _run(
+            app,
+            ending.Server(_of_uvicorn(app, config, serving), app.state.door, app.state.house.results.end, serving),
+            listening,
+        )
     finally:
         listening.close()
     return 0

@@ -10,19 +10,12 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from sottovoce.flow.protocol import WAIT, Event, Flow, Got, Wait
+from sottovoce.flow.protocol import Done as Done
 from sottovoce.text.formats import Transcript
 from sottovoce.types import Answer, Window
 
 K = TypeVar("K")
 Submit = Callable[[Window], "Future[Answer]"]
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """A flow's last word: its transcript, or the error that ended it."""
-
-    transcript: Transcript | None = None
-    error: Exception | None = None
 
 
 @dataclass(slots=True, eq=False)

@@ -9,7 +9,9 @@ from fastapi import FastAPI
 
 from sottovoce.config import Config
 from sottovoce.errors import SottovoceError
-from sottovoce.server import document, failures, gate, health, models, openai, peers, simple, sounds
+from sottovoce.server import document, failures, gate, health, models, native, openai, peers, simple, sounds
+from sottovoce.server.ending import Door, Doorkeeper
+from sottovoce.server.freshness import ByHeader
 from sottovoce.server.house import House
 from sottovoce.server.intake import Intake
 from sottovoce.serving import Serving
@@ -42,10 +44,14 @@ def create_app(
     app.state.house, app.state.failed = house, None
     failures.install(app)
     app.add_middleware(Intake, serving=serving)
+    app.add_middleware(ByHeader)
+    app.state.door = Door()
+    app.add_middleware(Doorkeeper, door=app.state.door)
     gate.install(app, serving)
     app.include_router(health.router)
     app.include_router(openai.router)
     app.include_router(models.router)
+    app.include_router(native.router)
     app.include_router(simple.router)
     app.include_router(sounds.router)
     app.include_router(peers.router)

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +17,15 @@ import numpy as np
 from sottovoce.api import N_AHEAD, Whisper
 from sottovoce.config import Config
 from sottovoce.errors import BusyError
-from sottovoce.flow.protocol import Event
+from sottovoce.flow.parallel import N_IN_FLIGHT
+from sottovoce.flow.protocol import Event, Opened
 from sottovoce.request import Request
 from sottovoce.server import callers, names, voices
 from sottovoce.server.aims import Aim, flow_of
 from sottovoce.server.failures import RequestError
 from sottovoce.server.fetching import fetched
 from sottovoce.server.media import Media
+from sottovoce.server.results import DAY_S, Results, open_store
 from sottovoce.server.turnstile import Turnstile
 from sottovoce.server.uploads import Uploads
 from sottovoce.serving import Serving
@@ -57,19 +60,23 @@ class House:
         self.fetcher = ThreadPoolExecutor(1, "sottovoce-pull")  # models that are pulled, one after another
         self._served: Whisper | None = None
         self.turnstile = Turnstile(serving.slots, serving.queue, serving.queue_wait_s)
+        self.results = Results(open_store(serving), serving.cache_days * DAY_S)
 
     async def open(self) -> None:
-        """Load the served model, and prove it. Raises ModelError, EngineError."""
+        """Load the served model, unless it is to be loaded later, and prove it. Raises ModelError, EngineError."""
         await self.uploads.open()
         await self.media.open()
-        self._served = await asyncio.to_thread(Whisper, config=self.config, pool=self.pool)
-        self.turnstile.n_slots = self.serving.slots or self._served.n_together + N_AHEAD
+        self.turnstile.n_slots = self.serving.slots or N_IN_FLIGHT
+        if not self.serving.lazy:
+            self._served = await asyncio.to_thread(Whisper, config=self.config, pool=self.pool)
+            self.turnstile.n_slots = self.serving.slots or self._served.n_together + N_AHEAD
         self.warm = True
 
     async def close(self) -> None:
         self.warm, self.closing = False, True
         self.turnstile.close()
         self.fetcher.shutdown(wait=False, cancel_futures=True)
+        await self.results.close()
         if self._served is not None:
             self._served.close()
         await self.media.close()
@@ -135,16 +142,29 @@ class House:
     async def run(self, asked: Asked, path: Path) -> AsyncGenerator[Event | Transcript, None]:
         """What becomes known of a recording, its transcript last: the one way that every route takes.
 
-        Closing it withdraws its windows. Raises AudioError, OptionError, ModelError, EngineError, RequestError.
+        What is known already is told at once; who asks for what is being decoded hears it too. When the last of them
+        closes it, its windows are withdrawn. Raises AudioError, OptionError, ModelError, EngineError, RequestError.
         """
         caller = callers.current()
         caller.check_model(asked.model, self.serving.model_of(asked.model, self.config.model))
+        config = self.config.with_(model=await self.named(asked.model))
+        decode = partial(self._decoded, asked)
+        remembered = asked.aim is Aim.TRANSCRIPT
+        known = self.results.run(path, config, asked.request, decode) if remembered else decode(path)
+        async with aclosing(known) as run:
+            async for event in run:
+                yield event
+
+    async def _decoded(self, asked: Asked, path: Path) -> AsyncGenerator[Event | Transcript, None]:
+        """What becomes known of a recording as it is decoded. Closing it withdraws its windows."""
+        caller = callers.current()
         async with self.turnstile.admitted(caller.place):
             asked = replace(asked, request=await voices.decoded(asked.request, self.samples))
             whisper = await self.whisper(asked.model)
             try:
                 read = await self.media.read(path, asked.request)
                 with caller.charged(read.duration_s):
+                    yield Opened(read.duration_s)
                     flow = await asyncio.to_thread(flow_of, whisper, read.sound, read.request, asked.aim, asked.text)
                     async with aclosing(whisper.aevents(flow)) as run:
                         async for event in run:
