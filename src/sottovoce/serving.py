@@ -35,7 +35,9 @@ class Serving:
     aliases: str = setting(ALIASES, "names that mean the served model, by comma; NAME=MODEL means another")
     max_upload_mb: float = setting(1000.0, "largest request, megabytes")
     max_duration_s: float = setting(6 * 3600.0, "longest recording, seconds")
-    manage_models: str = setting("auto", "pull, unload and delete models over HTTP: auto (on loopback), always, never")
+    manage_models: str = setting(
+        "auto", "pull, unload and delete models over HTTP: auto (on loopback without keys), always, never"
+    )
     decoders: int = setting(2, "processes that decode media")
     decode_s: float = setting(300.0, "longest time that decoding one recording may take, seconds")
     body_idle_s: float = setting(30.0, "longest time without a part of a request, seconds")
@@ -65,6 +67,10 @@ class Serving:
     proxies: str = setting("", "addresses of proxies whose X-Forwarded-* headers are believed, by comma")
     tls_cert: str = setting("", "certificate (PEM, with its chain): the service speaks HTTPS")
     tls_key: str = setting("", "private key of the certificate (PEM), if it is not in the same file")
+    log_format: str = setting("auto", "lines of the log: json, human, or auto: human on a terminal")
+    log_requests: bool = setting(True, "log a line for each request")
+    log_text: bool = setting(False, "log what was said: the transcript, in its request's line")
+    otlp: str = setting("", "address that traces are sent to by OTLP, such as http://localhost:4318; empty: nowhere")
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
@@ -74,6 +80,10 @@ class Serving:
         if self.manage_models not in ("auto", "always", "never"):
             what = f"{self.manage_models!r} was given, auto, always or never was expected"
             raise ConfigError(f"manage_models: {what}; leave it out for auto")
+        if self.log_format not in ("auto", "json", "human"):
+            raise ConfigError(f"log_format: {self.log_format!r} was given, auto, json or human was expected")
+        if self.otlp and not self.otlp.startswith(("http://", "https://")):
+            raise ConfigError(f"otlp: {self.otlp!r} was given, a URL was expected, such as http://localhost:4318")
         for name in ("max_upload_mb", "max_duration_s", "decode_s", "body_idle_s", "fetch_s"):
             value = getattr(self, name)
             if not 0 < value <= MOST:
@@ -144,7 +154,7 @@ class Serving:
     def manages_models(self) -> bool:
         """May models be fetched, unloaded and deleted over HTTP?"""
         if self.manage_models == "auto":
-            return not self.is_public
+            return not (self.is_public or self.has_keys)
         return self.manage_models == "always"
 
     def model_of(self, name: str, served: str) -> str:

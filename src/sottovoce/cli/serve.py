@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sottovoce import __version__
-from sottovoce.cli.options import settings, start_log
+from sottovoce.cli.options import settings
 from sottovoce.errors import ConfigError
 from sottovoce.serving import Serving, read_settings
 
@@ -65,13 +65,13 @@ def serve(**given: Any) -> int:
     """
     config, serving = read_settings(os.environ, given)
     try:
-        from sottovoce.server import ending
+        from sottovoce.server import ending, logs
         from sottovoce.server.app import create_app
     except ModuleNotFoundError as e:
         if (e.name or "").startswith("sottovoce"):
             raise
         raise ConfigError(f"serve: the package {e.name} is not installed; the service needs: {PIP}") from e
-    start_log(config, lambda line: click.echo(line, err=True))
+    logs.start(config.log_level, serving.log_format, __version__)
     listening = _listening(serving)
     try:
         app = create_app(
@@ -108,7 +108,8 @@ def _of_uvicorn(app: Any, config: Config, serving: Serving) -> uvicorn.Config:
         made = uvicorn.Config(
             app,
             http=patient(serving.body_idle_s),
-            log_level=config.log_level,
+            log_config=None,
+            access_log=False,
             lifespan="on",
             server_header=False,
             proxy_headers=bool(serving.proxies),

@@ -16,6 +16,7 @@ from sottovoce.types import Answer, Window
 
 K = TypeVar("K")
 Submit = Callable[[Window], "Future[Answer]"]
+OnWindow = Callable[[Window, "Future[Answer]"], None]
 
 
 @dataclass(slots=True, eq=False)
@@ -129,9 +130,21 @@ def drive_all(
             seat.leave()
 
 
-async def adrive(flow: Flow, submit: Submit) -> AsyncGenerator[Event | Transcript, None]:
-    """Run one flow without blocking the event loop; the last value is the transcript. Cancelling withdraws."""
-    seat = Seat(flow, submit)
+async def adrive(
+    flow: Flow, submit: Submit, on_window: OnWindow | None = None
+) -> AsyncGenerator[Event | Transcript, None]:
+    """Run one flow without blocking the event loop; the last value is the transcript. Cancelling withdraws.
+
+    on_window: told of each window as it is asked, with its answer to be.
+    """
+
+    def watched(window: Window) -> Future[Answer]:
+        future = submit(window)
+        if on_window is not None:
+            on_window(window, future)
+        return future
+
+    seat = Seat(flow, watched)
     try:
         while True:
             said = await _aside(seat.advance)

@@ -53,14 +53,17 @@ ABOUT: dict[str, tuple[dict[str, Any], str]] = {
 
 
 def form(translates: bool = False) -> dict[str, Any]:
-    """The schema of the form; `file` is the recording."""
-    properties: dict[str, Any] = {"file": {**SOUND, "description": "the recording, in any format that FFmpeg reads"}}
+    """The schema of the form; the recording is `file`, or where it may be fetched `url`."""
+    properties: dict[str, Any] = {
+        "file": {**SOUND, "description": "the recording, in any format that FFmpeg reads"},
+        "url": {**TEXT, "description": "instead of file: where the recording is fetched, if the service does that"},
+    }
     for name in sorted(fields.KNOWN, key=lambda name: (name not in ABOUT, name)):
         schema, about = ABOUT[name] if name in ABOUT else (_of_kind(name), "an option of sottovoce's")
         properties[name] = {**schema, "description": about}
     if translates:
         properties["task"] = {"type": "string", "enum": ["translate"], "description": "what this route does"}
-    return {"type": "object", "properties": properties, "required": ["file"], "additionalProperties": False}
+    return {"type": "object", "properties": properties, "additionalProperties": False}
 
 
 def body(translates: bool = False) -> dict[str, Any]:

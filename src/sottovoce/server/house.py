@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, aclosing
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,14 +20,16 @@ from sottovoce.errors import BusyError
 from sottovoce.flow.parallel import N_IN_FLIGHT
 from sottovoce.flow.protocol import Event, Opened
 from sottovoce.request import Request
-from sottovoce.server import callers, names, voices
+from sottovoce.server import callers, freshness, names, voices
 from sottovoce.server.aims import Aim, flow_of
 from sottovoce.server.failures import RequestError
 from sottovoce.server.fetching import fetched
 from sottovoce.server.media import Media
 from sottovoce.server.results import DAY_S, Results, open_store
+from sottovoce.server.tracing import open_traces
 from sottovoce.server.turnstile import Turnstile
 from sottovoce.server.uploads import Uploads
+from sottovoce.server.watching import Phase, Seen, Watch
 from sottovoce.serving import Serving
 from sottovoce.text.formats import Transcript
 from sottovoce.text.tokenizer import Tokenizer
@@ -49,9 +51,11 @@ class Asked:
 class House:
     """One a process. warm: the served model has decoded the known clip; only then is anybody served."""
 
-    def __init__(self, config: Config, serving: Serving) -> None:
-        self.config, self.serving = config, serving
-        self.pool = open_pool(config)
+    def __init__(self, config: Config, serving: Serving, version: str = "0") -> None:
+        self.config, self.serving, self.version = config, serving, version
+        self.watch = Watch(open_traces(serving.otlp, version), log_text=serving.log_text)
+        self.pool = open_pool(config, self.watch.changed)
+        self.watch.census, self.watch.ready = self.pool.census, lambda: self.warm
         self.media = Media(serving)
         self.uploads = Uploads()
         self.warm = False
@@ -60,16 +64,19 @@ class House:
         self.fetcher = ThreadPoolExecutor(1, "sottovoce-pull")  # models that are pulled, one after another
         self._served: Whisper | None = None
         self.turnstile = Turnstile(serving.slots, serving.queue, serving.queue_wait_s)
+        self.watch.n_waiting = lambda: self.turnstile.n_waiting
         self.results = Results(open_store(serving), serving.cache_days * DAY_S)
 
     async def open(self) -> None:
         """Load the served model, unless it is to be loaded later, and prove it. Raises ModelError, EngineError."""
+        self.watch.open()
         await self.uploads.open()
         await self.media.open()
         self.turnstile.n_slots = self.serving.slots or N_IN_FLIGHT
         if not self.serving.lazy:
             self._served = await asyncio.to_thread(Whisper, config=self.config, pool=self.pool)
             self.turnstile.n_slots = self.serving.slots or self._served.n_together + N_AHEAD
+            self.watch.info = self.version, self.config.model, self._served.device, self._served.compute
         self.warm = True
 
     async def close(self) -> None:
@@ -82,6 +89,7 @@ class House:
         await self.media.close()
         await self.uploads.close()
         await asyncio.to_thread(self.pool.close)
+        await self.watch.close()
 
     async def whisper(self, model: str) -> Whisper:
         """A model by name, awake; close it when the request ends. Raises RequestError, ModelError, BusyError."""
@@ -148,29 +156,37 @@ class House:
         caller = callers.current()
         caller.check_model(asked.model, self.serving.model_of(asked.model, self.config.model))
         config = self.config.with_(model=await self.named(asked.model))
-        decode = partial(self._decoded, asked)
-        remembered = asked.aim is Aim.TRANSCRIPT
-        known = self.results.run(path, config, asked.request, decode) if remembered else decode(path)
-        async with aclosing(known) as run:
-            async for event in run:
-                yield event
+        with self.watch.recording() as seen:
+            seen.named(config.model)
+            decode = partial(self._decoded, asked, seen)
+            remembered = asked.aim is Aim.TRANSCRIPT
+            known = self.results.run(path, config, asked.request, decode) if remembered else decode(path)
+            async with aclosing(known) as run:
+                async for event in run:
+                    if origin := freshness.current().origin:
+                        seen.found(origin)
+                    seen.saw(event)
+                    yield event
 
-    async def _decoded(self, asked: Asked, path: Path) -> AsyncGenerator[Event | Transcript, None]:
+    async def _decoded(self, asked: Asked, seen: Seen, path: Path) -> AsyncGenerator[Event | Transcript, None]:
         """What becomes known of a recording as it is decoded. Closing it withdraws its windows."""
         caller = callers.current()
-        async with self.turnstile.admitted(caller.place):
+        async with AsyncExitStack() as stack:
+            with seen.phase(Phase.QUEUE):
+                await stack.enter_async_context(self.turnstile.admitted(caller.place))
             asked = replace(asked, request=await voices.decoded(asked.request, self.samples))
-            whisper = await self.whisper(asked.model)
-            try:
+            with seen.phase(Phase.LOAD):
+                whisper = await self.whisper(asked.model)
+            stack.callback(whisper.close)
+            with seen.phase(Phase.READ):
                 read = await self.media.read(path, asked.request)
-                with caller.charged(read.duration_s):
-                    yield Opened(read.duration_s)
-                    flow = await asyncio.to_thread(flow_of, whisper, read.sound, read.request, asked.aim, asked.text)
-                    async with aclosing(whisper.aevents(flow)) as run:
-                        async for event in run:
-                            yield event
-            finally:
-                whisper.close()
+            stack.enter_context(caller.charged(read.duration_s))
+            yield Opened(read.duration_s)
+            with seen.phase(Phase.TRANSCRIBE):
+                flow = await asyncio.to_thread(flow_of, whisper, read.sound, read.request, asked.aim, asked.text)
+                async with aclosing(whisper.aevents(flow, seen.asked)) as run:
+                    async for event in run:
+                        yield event
 
     async def transcript(self, asked: Asked, path: Path) -> Transcript:
         """The transcript at the end of `run`."""

@@ -1,16 +1,16 @@
 // What OpenAI's client for Node must find; told as JSON, like checks.py.
-//   node checks.mjs CLIENT_HOME BASE_URL SOUND [request_id]
+//   node checks.mjs CLIENT_HOME BASE_URL SOUND KEY [request_id]
 import assert from "node:assert/strict";
 import fs from "node:fs";
 import { createRequire } from "node:module";
 import path from "node:path";
 import { pathToFileURL } from "node:url";
 
-const [home, url, sound, ...expects] = process.argv.slice(2);
+const [home, url, sound, key, ...expects] = process.argv.slice(2);
 const found = createRequire(path.join(home, "package.json")).resolve("openai");
 const { OpenAI, toFile } = await import(pathToFileURL(found).href);
 const { VERSION } = createRequire(path.join(home, "package.json"))("openai/version");
-const client = new OpenAI({ baseURL: `${url}/v1`, apiKey: "none", timeout: 60_000 });
+const client = new OpenAI({ baseURL: `${url}/v1`, apiKey: key, timeout: 60_000 });
 const LARGE = 26_214_401;
 const TEXT = ["old", "house", "listens", "sea", "whispers"];
 
@@ -98,6 +98,11 @@ const CHECKS = {
   },
   async check_09_bytes_without_a_name() {
     heard((await create({ file: await toFile(fs.readFileSync(sound), "blob") })).text);
+  },
+  async check_10_wrong_key() {
+    const stranger = new OpenAI({ baseURL: `${url}/v1`, apiKey: "sk-of-somebody-else-who-has-none" });
+    const error = await refused(401, "AuthenticationError", stranger.models.list());
+    assert.equal(error.code, "invalid_api_key");
   },
   async check_11_unknown_model() {
     const error = await refused(404, "NotFoundError", create({ model: "no-such-model" }));

@@ -1,6 +1,6 @@
 """What OpenAI's Python client must find, whatever its major line; run with the Python that has it, told as JSON.
 
-    python checks.py BASE_URL SOUND sync|async [request_id]
+    python checks.py BASE_URL SOUND sync|async KEY [request_id]
 
 Knows nothing of the server but its address. SOUND: a clip of TEXT. Each check is a promise; numbers are those of the
 contract's list of what to test.
@@ -22,9 +22,10 @@ import openai
 TEXT = ("old", "house", "listens", "sea", "whispers")
 LARGE = 26_214_401  # bytes: one more than OpenAI takes
 SOUND = Path(sys.argv[2])
-EXPECTS = sys.argv[4:]
+KEY = sys.argv[4]
+EXPECTS = sys.argv[5:]
 # Of the asynchronous clients, which spell forms as the others do: what takes another way there
-ASYNC = ("01", "04", "04b", "12", "13", "14", "22")
+ASYNC = ("01", "04", "04b", "10", "12", "13", "14", "22")
 LOOP = asyncio.new_event_loop()
 
 
@@ -39,7 +40,7 @@ class Waited:
 
     def __call__(self, *args: Any, **given: Any) -> Any:
         found = self._of(*args, **given)
-        if isinstance(found, type(self._of)):
+        if isinstance(found, openai.AsyncOpenAI):
             return Waited(found)
         if inspect.isawaitable(found):
             found = LOOP.run_until_complete(_awaited(found))
@@ -195,6 +196,12 @@ def check_09_bytes_without_a_name(client: Any) -> None:
     heard(create(client, file=("blob", SOUND.read_bytes(), "application/octet-stream")).text)
 
 
+def check_10_wrong_key(client: Any) -> None:
+    stranger = client.with_options(api_key="sk-of-somebody-else-who-has-none")
+    error = refused(openai.AuthenticationError, create, client=stranger)
+    assert (error.status_code, error.code) == (401, "invalid_api_key")
+
+
 def check_11_unknown_model(client: Any) -> None:
     error = refused(openai.NotFoundError, create, client=client, model="no-such-model")
     assert (error.code, error.param) == ("model_not_found", "model")
@@ -281,7 +288,7 @@ def _takes(name: str) -> bool:
 
 
 def main() -> None:
-    given: dict[str, Any] = {"base_url": f"{sys.argv[1]}/v1", "api_key": "none", "timeout": 60.0}
+    given: dict[str, Any] = {"base_url": f"{sys.argv[1]}/v1", "api_key": KEY, "timeout": 60.0}
     client = openai.OpenAI(**given) if sys.argv[3] == "sync" else Waited(openai.AsyncOpenAI(**given))
     told = {"client": openai.VERSION}
     for name, check in sorted(globals().items()):
