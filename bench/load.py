@@ -81,7 +81,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--model", default="base")
     p.add_argument("--compute", default="int8", help="ours")
     p.add_argument("--threads", type=int, default=2, help="of each side")
-    p.add_argument("--flags", default="", help="more flags for `sottovoce serve`, by space; no cache of results")
+    p.add_argument("--flags", default="", help="more flags for `sottovoce serve`, by space")
     p.add_argument("--language", default="en", help="sent with each request; empty: it is detected")
     p.add_argument("--peer-python", help="of an environment with faster-whisper, fastapi, uvicorn, python-multipart")
     p.add_argument("--peer-weights", type=Path, help="folder in CTranslate2's form")

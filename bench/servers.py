@@ -90,9 +90,9 @@ class Server:
 
 
 def ours(model: str, compute: str, threads: int, flags: Sequence[str]) -> Server:
-    """`sottovoce serve`, as it is started by anybody."""
+    """`sottovoce serve`, as it is started by anybody, but that it remembers no result: every request is decoded."""
     start = "import sys; from sottovoce.cli import main; sys.exit(main())"
-    how = ["serve", "--model", model, "--compute", compute, "--threads", str(threads)]
+    how = ["serve", "--model", model, "--compute", compute, "--threads", str(threads), "--cache", "none"]
     return Server("sottovoce", [sys.executable, "-c", start, *how, *flags], "/ready", threads)
 
 

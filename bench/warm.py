@@ -54,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--compute", default="int8")
     p.add_argument("--threads", type=int, default=2)
     p.add_argument("--times", type=int, default=30)
-    p.add_argument("--flags", default="", help="more flags for `sottovoce serve`, by space; no cache of results")
+    p.add_argument("--flags", default="", help="more flags for `sottovoce serve`, by space")
     return p
 
 

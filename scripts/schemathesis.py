@@ -34,7 +34,7 @@ def main() -> int:
     command = [str(Path(sys.executable).with_name("st")), "run", f"{args.address}/openapi.json"]
     command += ["--checks", "all", "--exclude-checks", NOT_CHECKED, "--continue-on-failure"]
     command += ["--phases", "coverage,fuzzing", "--max-examples", str(args.examples)]
-    command += ["--max-time", str(round(args.minutes * 60)), "--request-timeout", "120"]
+    command += ["--max-time", str(round(args.minutes * 60)), "--request-timeout", "120", "--max-response-time", "120"]
     # what takes a model away from the other requests is asked by the tests
     command += ["--exclude-path-regex", r"/(unload|pull)$", "--exclude-method", "DELETE"]
     command += ["-H", f"Authorization: Bearer {args.key}"] if args.key else []

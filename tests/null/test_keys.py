@@ -284,6 +284,51 @@ def test_sound_is_counted_by_day() -> None:
         assert caller.headers["x-ratelimit-remaining-audio-seconds"] == "40.0"
 
 
+def test_a_restart_renews_nobodys_quota(file: KeyFile, caplog: pytest.LogCaptureFixture) -> None:
+    """Also of those who have not asked since; the next day does. A file that is broken is told, and counts as none."""
+    day = Day()
+    secrets = []
+    for name in ("a", "b"):
+        secret, key = made(name, NOW, audio_s_per_day=100.0)
+        file.add(key)
+        secrets.append(secret)
+    known = callers(file, day=day)
+    for secret in secrets:
+        with ask(known, secret).charged(60.0):
+            pass
+    known.keep()
+    for _ in range(2):
+        again = callers(file, day=day)
+        assert ask(again, secrets[0]).used_s == 60.0
+        again.keep()
+    assert ask(callers(file, day=day), secrets[1]).used_s == 60.0
+    day.now += timedelta(days=1)
+    assert ask(again, secrets[1]).used_s == 0.0
+    assert ask(callers(file, day=day), secrets[0]).used_s == 0.0
+    used = file.path.with_name("keys.toml.used")
+    assert stat.S_IMODE(used.stat().st_mode) == 0o600
+    for broken in ("{", "[]", '{"day": "2026-05-05", "used_s": {"a": "many"}}'):
+        used.write_text(broken)
+        caplog.clear()
+        assert ask(callers(file, day=day), secrets[0]).used_s == 0.0
+        assert "cannot be read" in caplog.text
+
+
+def test_quotas_hold_where_nothing_can_be_written(file: KeyFile, caplog: pytest.LogCaptureFixture) -> None:
+    secret, key = made("a", NOW, audio_s_per_day=100.0)
+    file.add(key)
+    file.path.with_name("keys.toml.used").mkdir()  # as on a disk that is read only
+    caplog.clear()
+    known = callers(file)
+    with ask(known, secret).charged(60.0):
+        pass
+    known.keep()
+    known.keep()
+    assert ask(known, secret).used_s == 60.0
+    assert caplog.text.count("cannot be written") == 1
+    assert not [path for path in file.path.parent.iterdir() if path.name.startswith(".")]
+
+
 def test_what_the_engine_fails_at_costs_nothing() -> None:
     caller = caller_of(audio_s_per_day=100.0)
     with pytest.raises(EngineError), caller.charged(60.0):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from dataclasses import fields
 from pathlib import Path
@@ -143,6 +144,29 @@ def test_what_keeps_it_from_starting_is_told_before_a_model_is_loaded(
     assert "can be read" in said_by(capsys, "--tls-cert", str(tmp_path / "none.pem"), "--port", "0")
     (tmp_path / "no.pem").write_text("no certificate")
     assert "PEM was expected" in said_by(capsys, "--tls-cert", str(tmp_path / "no.pem"), "--port", "0")
+
+
+@pytest.mark.parametrize(
+    ("proxies", "client"), [("", "127.0.0.1"), ("127.0.0.1", "9.9.9.9"), ("10.0.0.1", "127.0.0.1")]
+)
+def test_only_proxies_that_were_told_say_who_asks(proxies: str, client: str) -> None:
+    """uvicorn's own default believes whoever comes from this machine."""
+    from sottovoce.cli.serve import _of_uvicorn
+
+    seen: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(scope["client"][0])
+
+    loaded = _of_uvicorn(app, Config(), Serving(proxies=proxies)).loaded_app
+    scope = {
+        "type": "http",
+        "client": ("127.0.0.1", 1),
+        "headers": [(b"x-forwarded-for", b"9.9.9.9")],
+        "scheme": "http",
+    }
+    asyncio.run(loaded(scope, None, None))
+    assert seen == [client]
 
 
 def test_without_the_extra_the_command_says_how_to_get_it(

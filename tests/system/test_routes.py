@@ -257,3 +257,19 @@ def wave_of(samples: Any) -> bytes:
         w.setframerate(16_000)
         w.writeframes((samples * 32767).astype("<i2").tobytes())
     return out.getvalue()
+
+
+def test_a_wrong_method_is_told_the_right_ones(client: httpx.Client) -> None:
+    """The router names those of its first route only: DELETE of a model was missing."""
+    answer = client.request("OPTIONS", "/v1/models/tiny.en")
+    assert refused(answer, 405, None)
+    assert answer.headers["allow"] == "DELETE, GET"
+    assert client.get("/transcribe").headers["allow"] == "POST"
+
+
+def test_what_stands_in_an_address_is_short(client: httpx.Client) -> None:
+    """The document says so, for an address of 64 kB is refused by the parser, in words that are not ours."""
+    for params in ({"initial_prompt": "x" * 501}, {"keywords": ["x"] * 9}, {"keywords": "x" * 101}):
+        answer = client.post("/transcribe", params=params, files={"file": CLIP})
+        assert refused(answer, 400, next(iter(params)))
+    assert sent(client, "/transcribe", initial_prompt="x" * 501).status_code == 200

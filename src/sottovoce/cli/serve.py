@@ -88,7 +88,11 @@ def serve(**given: Any) -> int:
 def _run(app: Any, server: uvicorn.Server, listening: socket.socket) -> None:
     """Serve until the end. Raises what kept the app from starting."""
     logging.getLogger("uvicorn.error").addFilter(lambda _: app.state.failed is None)  # it is told once, and by us
-    server.run(sockets=[listening])
+    try:
+        server.run(sockets=[listening])
+    except SystemExit:  # newer releases of uvicorn leave so when an app does not start
+        if app.state.failed is None:
+            raise
     if app.state.failed is not None:
         raise app.state.failed
 

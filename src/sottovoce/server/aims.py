@@ -6,7 +6,7 @@ from enum import StrEnum
 
 import numpy as np
 
-from sottovoce.api import Whisper
+from sottovoce.api import Left, Whisper
 from sottovoce.audio.apart import Channels
 from sottovoce.flow.protocol import Flow
 from sottovoce.request import Request
@@ -20,10 +20,13 @@ class Aim(StrEnum):
     ALIGNMENT = "alignment"
 
 
-def flow_of(whisper: Whisper, sound: np.ndarray | Channels, request: Request, aim: Aim, text: str) -> Flow:
-    """The flow that reaches an aim. It may compute: not for the event loop. Raises OptionError."""
+def flow_of(whisper: Whisper, sound: np.ndarray | Channels, request: Request, aim: Aim, text: str, left: Left) -> Flow:
+    """The flow that reaches an aim. It may compute: not for the event loop; left: whoever asked has.
+
+    Raises OptionError.
+    """
     if aim is Aim.TRANSCRIPT:
-        return whisper.opened(sound, request)[1]
+        return whisper.opened(sound, request, left)[1]
     assert isinstance(sound, np.ndarray), "channels by themselves are transcribed, and nothing else"
     if aim is Aim.LANGUAGE:
         return whisper.language_flow(sound, request.options)

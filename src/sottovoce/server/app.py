@@ -37,7 +37,8 @@ def create_app(
             raise
         on_ready()
         try:
-            yield
+            async with app.state.callers.kept():
+                yield
         finally:
             await house.close()
 

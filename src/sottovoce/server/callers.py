@@ -11,8 +11,8 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -20,12 +20,14 @@ from datetime import UTC, datetime, timedelta
 from sottovoce.errors import ConfigError, EngineError
 from sottovoce.server.failures import Kind, RequestError
 from sottovoce.server.keys import FROM_SETTING, Key, KeyFile, digest, found
+from sottovoce.server.spent import Spent
 
 log = logging.getLogger(__name__)
 
 UNKNOWN = Kind(401, code="invalid_api_key")
 FORBIDDEN = Kind(403, code="permission_denied")
 MINUTE_S = 60.0
+KEEP_S = 10.0  # of what was used, a server that is killed forgets no more
 NO_HASH = "0" * 64  # of whoever has no key: no key has it
 
 
@@ -62,6 +64,10 @@ class Caller:
         if today != self._day:
             self._day, self._used_s = today, 0.0
         return self._used_s
+
+    def goes_on_from(self, used_s: float) -> None:
+        """He has used these already, before a restart."""
+        self._used_s = used_s
 
     # --- the request ------------------------------------------------------------------------------------------------
 
@@ -219,6 +225,32 @@ class Callers:
         self._callers: dict[str, Caller] = {}
         self._reading = asyncio.Lock()
         self.needed = file is not None or bool(api_key)
+        self._spent = Spent(file.path.with_name(file.path.name + ".used")) if file else None
+        self._begun = now().date()
+        self._before = self._spent.read(self._begun) if self._spent else {}
+
+    @asynccontextmanager
+    async def kept(self) -> AsyncIterator[None]:
+        """Within, what is used of a day's sound is written down every KEEP_S, and at the end."""
+        keeper = asyncio.create_task(self._keep(), name="sottovoce-quotas")
+        try:
+            yield
+        finally:
+            keeper.cancel()
+            await asyncio.to_thread(self.keep)
+
+    async def _keep(self) -> None:
+        while True:
+            await asyncio.sleep(KEEP_S)
+            await asyncio.to_thread(self.keep)
+
+    def keep(self) -> None:
+        """Write down what has been used of a day's sound, where that is limited."""
+        today = self._now().date()
+        used_s = {c.name: c.used_s for c in list(self._callers.values()) if c.key.audio_s_per_day}
+        earlier = {name: s for name, s in self._before.items() if today == self._begun and name not in self._callers}
+        if self._spent is not None and (used_s or earlier):
+            self._spent.write(today, earlier | used_s)
 
     async def by_secret(self, secret: str) -> Caller:
         """Whose key it is. Raises RequestError."""
@@ -231,6 +263,8 @@ class Callers:
         caller = self._callers.get(key.name)
         if caller is None:
             caller = self._callers[key.name] = Caller(key, None, self._clock, self._now)
+            if self._now().date() == self._begun:
+                caller.goes_on_from(self._before.pop(key.name, 0.0))
         caller.key = key  # limits may have changed; what was used stays
         return caller
 

@@ -76,7 +76,8 @@ def texts(about: str) -> dict[int | str, dict[str, Any]]:
     """`responses` of a route: what it answers beside JSON."""
     kinds = ("text/plain", "text/vtt", "text/csv", "text/markdown", "text/event-stream")
     ignored = {"description": "names the fields that have changed nothing", "schema": TEXT}
-    content = {kind: {"schema": TEXT} for kind in kinds}
+    content: dict[str, Any] = {kind: {"schema": TEXT} for kind in kinds}
+    content["text/event-stream"] = {"schema": {}}  # of the events' data
     return {200: {"description": about, "content": content, "headers": {fields.IGNORED: ignored}}}
 
 

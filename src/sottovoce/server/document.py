@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import copy
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from fastapi.openapi.utils import get_openapi
+from fastapi.responses import JSONResponse
 
-from sottovoce.server.failures import BY_STATUS
-from sottovoce.server.wishes import Field
+from sottovoce.server.failures import BY_STATUS, RequestError, answer
+from sottovoce.server.wishes import Field, shortened
 
 JSON = "application/json"
 BINARY = {"type": "string", "format": "binary"}
@@ -45,9 +48,8 @@ SAID: Mapping[int, str] = {
     500: "A bug of the service's; its log has it under the id of the request",
     503: "Not now: loading, full or stopping; Retry-After says when to ask again",
 }
-EVENTS: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}
-}  # beside JSON
+EVENTS: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {"schema": {}}}}}  # beside JSON
+OTHER_WORDS = ("1", "0", "yes", "no", "on", "off")  # for true and false, in forms and queries
 ALWAYS = (500, 503, "default")
 
 
@@ -57,18 +59,6 @@ def parameters(fields: Iterable[Field]) -> list[dict[str, Any]]:
         {"name": f.name, "in": "query", "required": f.required, "description": f.about, "schema": shortened(f.schema)}
         for f in fields
     ]
-
-
-def shortened(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """A schema of what fits into an address."""
-    short = dict(schema)
-    if schema["type"] == "array":
-        short |= {"items": shortened(schema["items"]) | {"maxLength": 80}, "maxItems": 8}
-        if schema["items"]["type"] != "string":
-            del short["items"]["maxLength"]
-    elif schema["type"] == "string" and "enum" not in schema:
-        short["maxLength"] = min(500, schema.get("maxLength", 500))
-    return short
 
 
 def form(fields: Iterable[Field] = (), files: Mapping[str, str] | None = None, needed: Iterable[str] = ()) -> Any:
@@ -119,10 +109,23 @@ def install(app: FastAPI) -> None:
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
             made = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
-            app.openapi_schema = with_failures(made)
+            app.openapi_schema = with_failures(copy.deepcopy(made))  # schemas are shared by fields
         return app.openapi_schema
 
+    async def another_method(request: Request, error: Exception) -> JSONResponse:
+        allow = methods(app.openapi()["paths"], request.url.path)
+        message = f"{request.method} {request.url.path[:200]}: one of {allow or 'GET, POST'} was expected"
+        return answer(RequestError(message, BY_STATUS[405], headers={"Allow": allow} if allow else {}))
+
     app.openapi = document  # type: ignore[method-assign]
+    app.add_exception_handler(405, another_method)
+
+
+def methods(paths: Mapping[str, Any], path: str) -> str:
+    """What may be asked of a path, by the document's template that fits it closest; the router knows only its first."""
+    fitting = [t for t in paths if re.fullmatch(re.sub(r"\\\{\w+\\\}", ".+", re.escape(t)), path)]
+    closest = max(fitting, key=lambda t: len(re.sub(r"\{\w+\}", "", t)), default=None)
+    return ", ".join(sorted(m.upper() for m in paths[closest])) if closest else ""
 
 
 def with_failures(made: dict[str, Any]) -> dict[str, Any]:
@@ -134,6 +137,10 @@ def with_failures(made: dict[str, Any]) -> dict[str, Any]:
     content = {JSON: {"schema": {"$ref": f"#/components/schemas/{NAME}"}}}
     for operations in made["paths"].values():
         for operation in operations.values():
+            for schema in _texts(operation):
+                if schema.get("type") == "boolean":
+                    del schema["type"]
+                    schema["anyOf"] = [{"type": "boolean"}, {"type": "string", "enum": [*OTHER_WORDS]}]
             responses = operation["responses"]
             if "HTTPValidationError" in str(responses.get("422")):
                 del responses["422"]
@@ -145,3 +152,10 @@ def with_failures(made: dict[str, Any]) -> dict[str, Any]:
                     said["headers"] = {"Retry-After": {"schema": {"type": "string"}}}
                 responses.setdefault(str(status), said)
     return made
+
+
+def _texts(operation: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The schemas of what a client spells as text: fields of a query, of a form."""
+    yield from (p["schema"] for p in operation.get("parameters", ()))
+    for kind in operation.get("requestBody", {}).get("content", {}).values():
+        yield from kind["schema"].get("properties", {}).values()

@@ -46,6 +46,10 @@ class Door:
         """For how long nobody has been inside."""
         return 0.0 if self.n_inside else self._clock() - self._since_s
 
+    def rest(self) -> None:
+        """Nobody could come until now."""
+        self._since_s = self._clock()
+
     @contextmanager
     def held(self) -> Iterator[None]:
         self.n_inside += 1
@@ -53,7 +57,7 @@ class Door:
             yield
         finally:
             self.n_inside -= 1
-            self._since_s = self._clock()
+            self.rest()
 
 
 class Doorkeeper:
@@ -101,6 +105,8 @@ class Server(uvicorn.Server):
         log.info("asked to end (%s): %d requests are running", signal.Signals(sig).name, self._door.n_inside)
 
     async def on_tick(self, counter: int) -> bool:
+        if counter == 0:
+            self._door.rest()  # a model was loaded, which is no idleness
         if self._until_s is not None and not self.should_exit:
             is_late = time.monotonic() >= self._until_s
             if self._door.n_inside and is_late:

@@ -14,17 +14,17 @@ from pathlib import Path
 
 import numpy as np
 
-from sottovoce.api import N_AHEAD, Whisper
+from sottovoce.api import N_AHEAD, Left, Whisper
 from sottovoce.config import Config
 from sottovoce.errors import BusyError
 from sottovoce.flow.parallel import N_IN_FLIGHT
-from sottovoce.flow.protocol import Event, Opened
+from sottovoce.flow.protocol import Event, Flow, Opened
 from sottovoce.request import Request
 from sottovoce.server import callers, freshness, names, voices
 from sottovoce.server.aims import Aim, flow_of
 from sottovoce.server.failures import RequestError
 from sottovoce.server.fetching import fetched
-from sottovoce.server.media import Media
+from sottovoce.server.media import Media, Read
 from sottovoce.server.results import DAY_S, Results, open_store
 from sottovoce.server.tracing import open_traces
 from sottovoce.server.turnstile import Turnstile
@@ -96,8 +96,17 @@ class House:
 
     async def whisper(self, model: str) -> Whisper:
         """A model by name, awake; close it when the request ends. Raises RequestError, ModelError, BusyError."""
-        named = await self.named(model)
+        named = await self._allowed(model)
         return await asyncio.to_thread(Whisper, config=self.config.with_(model=named), pool=self.pool)
+
+    async def _allowed(self, model: str) -> str:
+        """The model that a name means; RequestError (403) if the caller may not use it, by whichever of its names."""
+        named = await self.named(model)
+        caller = callers.current()
+        others = [alias.name for alias in names.aliases(self.config, self.serving) if alias.model == named]
+        others += [name for name in caller.key.models if names.same(name, named)]
+        caller.check_model(model or named, named, *others)
+        return named
 
     async def load(self, model: str) -> None:
         """Have a model awake; the served one stays so. Raises as `whisper`."""
@@ -156,9 +165,7 @@ class House:
         What is known already is told at once; who asks for what is being decoded hears it too. When the last of them
         closes it, its windows are withdrawn. Raises AudioError, OptionError, ModelError, EngineError, RequestError.
         """
-        caller = callers.current()
-        caller.check_model(asked.model, self.serving.model_of(asked.model, self.config.model))
-        config = self.config.with_(model=await self.named(asked.model))
+        config = self.config.with_(model=await self._allowed(asked.model))
         with self.watch.recording() as seen:
             seen.named(config.model)
             decode = partial(self._decoded, asked, seen)
@@ -186,10 +193,19 @@ class House:
             stack.enter_context(caller.charged(read.duration_s))
             yield Opened(read.duration_s)
             with seen.phase(Phase.TRANSCRIBE):
-                flow = await asyncio.to_thread(flow_of, whisper, read.sound, read.request, asked.aim, asked.text)
+                flow = await self._opened(whisper, read, asked)
                 async with aclosing(whisper.aevents(flow, seen.asked)) as run:
                     async for event in run:
                         yield event
+
+    async def _opened(self, whisper: Whisper, read: Read, asked: Asked) -> Flow:
+        """As flow_of, off the event loop; it stops (telling speakers apart takes long) when it is cancelled."""
+        left = Left()
+        try:
+            return await asyncio.to_thread(flow_of, whisper, read.sound, read.request, asked.aim, asked.text, left)
+        except asyncio.CancelledError:
+            left.is_true = True
+            raise
 
     async def transcript(self, asked: Asked, path: Path) -> Transcript:
         """The transcript at the end of `run`."""

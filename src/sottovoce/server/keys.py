@@ -37,7 +37,7 @@ LOCK_S = 10.0  # nobody holds the lock for longer than a write
 class Key:
     """Who holds a key, and what he may. A limit of 0, and no models, mean: as much as there is.
 
-    hint: the key's last letters, to tell one from another. models: names as requests give them, or as they are served.
+    hint: the key's last letters, to tell one from another. models: by any of their names, an alias too.
     admin: may load, unload, fetch and delete models.
     """
 

@@ -109,7 +109,7 @@ async def inference(request: Request) -> Response:
     async with received(request, house.uploads) as got:
         if not any(file.field == "file" for file in got.files):
             raise RequestError("file: no 'file' field in the request; send a form with one", Kind(400), "file")
-        wanted = wishes.values(INFERENCE, got.fields, house.serving.unknown_fields)
+        wanted = wishes.values(INFERENCE, got.fields, house.serving.unknown_fields, got.queried)
         aim = Aim.LANGUAGE if wanted.get("detect_language") else Aim.TRANSCRIPT
         asked = Asked(house.config.model, wishes.request_of(as_options(wanted)), aim)
         (t,) = await together(house, asked, [one(got)])
@@ -153,7 +153,7 @@ async def asr(request: Request) -> Response:
     async with received(request, house.uploads) as got, AsyncExitStack() as stack:
         if not any(file.field == "audio_file" for file in got.files):
             raise RequestError("audio_file: nothing was given, a recording was expected", BY_STATUS[422], "audio_file")
-        wanted = wishes.values(ASR, got.fields, house.serving.unknown_fields)
+        wanted = wishes.values(ASR, got.fields, house.serving.unknown_fields, got.queried)
         file, output = one(got), wanted.pop("output", "txt")
         if not wanted.pop("encode", True):
             file = await stack.enter_async_context(as_wave(file))

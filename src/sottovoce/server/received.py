@@ -18,6 +18,7 @@ from sottovoce.types import SAMPLE_RATE
 
 BLOCK = 1 << 20  # bytes
 FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
+UNNAMED = "the recording"
 RAW = ("application/octet-stream", "audio/*", "video/*")
 
 
@@ -32,10 +33,11 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """fields: texts by name, those of the query too. files: in the order in which they came."""
+    """fields: texts by name, of the query too; queried: those alone. files: in the order in which they came."""
 
     fields: dict[str, list[str]] = field(default_factory=dict)
     files: list[File] = field(default_factory=list)
+    queried: dict[str, list[str]] = field(default_factory=dict)
 
 
 @asynccontextmanager
@@ -45,6 +47,7 @@ async def received(request: Request, uploads: Uploads) -> AsyncGenerator[Receive
     got = Received()
     for name, value in request.query_params.multi_items():
         got.fields.setdefault(name, []).append(value)
+        got.queried.setdefault(name, []).append(value)
     if kind in FORMS:
         async with uploads.form(request) as form:
             for name, part in form.multi_items():
@@ -69,8 +72,10 @@ def told_of(file: File) -> Iterator[None]:
     try:
         yield
     except SottovoceError as e:
-        name = repr(file.name) if file.name else "the recording"
-        e.args = (str(e).replace(repr(str(file.path)), name).replace(str(file.path), name), *e.args[1:])
+        said = str(e).replace(repr(str(file.path)), UNNAMED).replace(str(file.path), UNNAMED)
+        if file.name and said.startswith(UNNAMED):
+            said = repr(file.name) + said.removeprefix(UNNAMED)
+        e.args = (said, *e.args[1:])
         raise
 
 

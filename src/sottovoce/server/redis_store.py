@@ -18,13 +18,13 @@ N_CONNECTIONS = 16
 class Redis:
     """url: redis://, rediss:// or unix://, with user, password and database as redis-py reads them."""
 
-    def __init__(self, url: str, n_bytes: int, most_s: float) -> None:
+    def __init__(self, url: str, n_bytes: int, most_s: float, timeout_s: float = TIMEOUT_S) -> None:
         """n_bytes: of one result. most_s: how long it is kept. Raises ValueError for a URL that is none."""
-        self._limit_bytes, self._most_s = n_bytes, most_s
+        self._limit_bytes, self._most_s, self._timeout_s = n_bytes, most_s, timeout_s
         self._redis: Any = client.Redis.from_pool(
             client.BlockingConnectionPool.from_url(
-                url, max_connections=N_CONNECTIONS, timeout=TIMEOUT_S, socket_timeout=TIMEOUT_S,
-                socket_connect_timeout=TIMEOUT_S, retry=Retry(NoBackoff(), 0),
+                url, max_connections=N_CONNECTIONS, timeout=timeout_s, socket_timeout=timeout_s,
+                socket_connect_timeout=timeout_s, retry=Retry(NoBackoff(), 0),
             )
         )  # fmt: skip
 
@@ -44,7 +44,7 @@ class Redis:
 
     async def _asked(self, answer: Any) -> Any:
         try:
-            async with asyncio.timeout(2 * TIMEOUT_S):
+            async with asyncio.timeout(2 * self._timeout_s):
                 return await answer
         except (RedisError, TimeoutError) as e:
             raise OSError(str(e) or type(e).__name__) from e

@@ -74,7 +74,7 @@ async def transcribe(request: Request) -> Response:
     """
     house: House = request.app.state.house
     async with received(request, house.uploads) as got:
-        wanted = wishes.values(FIELDS, got.fields, house.serving.unknown_fields)
+        wanted = wishes.values(FIELDS, got.fields, house.serving.unknown_fields, got.queried)
         format = wanted.pop("format", None)
         if format == "diarized_json":
             wanted["diarize"] = True
@@ -96,7 +96,7 @@ async def detect_language(request: Request) -> Response:
     """
     house: House = request.app.state.house
     async with received(request, house.uploads) as got, AsyncExitStack() as stack:
-        wanted = wishes.values(HEARING, got.fields, house.serving.unknown_fields)
+        wanted = wishes.values(HEARING, got.fields, house.serving.unknown_fields, got.queried)
         file = one(got)
         if not wanted.pop("encode", True):
             file = await stack.enter_async_context(as_wave(file))

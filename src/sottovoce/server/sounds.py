@@ -54,7 +54,7 @@ async def speech(request: Request) -> Response:
     """Where somebody speaks: spans of seconds. Needs no model."""
     house: House = request.app.state.house
     async with received(request, house.uploads) as got:
-        options = vad.VadOptions(**wishes.values(SPANS, got.fields, house.serving.unknown_fields))
+        options = vad.VadOptions(**wishes.values(SPANS, got.fields, house.serving.unknown_fields, got.queried))
         file = one(got)
         with told_of(file):
             samples = await house.samples(file.path, Wish())
@@ -76,7 +76,7 @@ async def align(request: Request) -> Response:
     """When each word of a given text is said. What nobody says of it is in `missing`."""
     house: House = request.app.state.house
     async with received(request, house.uploads) as got:
-        wanted = wishes.values(ALIGNING, got.fields, house.serving.unknown_fields)
+        wanted = wishes.values(ALIGNING, got.fields, house.serving.unknown_fields, got.queried)
         format, text = wanted.pop("format", "json"), wanted.pop("text")
         model = wanted.pop("model", house.config.model)
         asked = Asked(model, wishes.request_of(wanted), Aim.ALIGNMENT, text)

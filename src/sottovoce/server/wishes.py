@@ -63,6 +63,8 @@ def several(name: str, items: Schema, about: str) -> Field:
     return Field(name, {"type": "array", "items": items}, about)
 
 
+MOST_IN_ADDRESS = 500  # characters of a text
+MOST_REPEATED, MOST_OF_REPEATED = 8, 100  # texts of one name, characters of each
 WORD = {"type": "string", "maxLength": 1000}
 MODEL = text("model", "name of a model, or an alias; the served one if left out", maxLength=200)
 LANGUAGE = text("language", "code or name of the language; detected if left out", maxLength=40)
@@ -90,11 +92,36 @@ OPTIONS = (
 )
 
 
-def values(fields: Iterable[Field], given: Mapping[str, Sequence[str]], unknown: str = "refuse") -> dict[str, Any]:
+def shortened(schema: Schema) -> dict[str, Any]:
+    """A schema of what fits into an address: servers and proxies refuse one of more than some 64 kB."""
+    short = dict(schema)
+    if schema["type"] == "array":
+        short |= {"items": shortened(schema["items"]), "maxItems": MOST_REPEATED}
+        if "maxLength" in short["items"]:
+            short["items"]["maxLength"] = MOST_OF_REPEATED
+    elif schema["type"] == "string" and "enum" not in schema:
+        short["maxLength"] = min(MOST_IN_ADDRESS, schema.get("maxLength", MOST_IN_ADDRESS))
+    return short
+
+
+def values(
+    fields: Iterable[Field],
+    given: Mapping[str, Sequence[str]],
+    unknown: str = "refuse",
+    queried: Mapping[str, Sequence[str]] | None = None,
+) -> dict[str, Any]:
     """What texts mean, by field. Empty ones count as left out; names may end in []. unknown: refuse, or ignore.
 
-    Raises OptionError.
+    queried: those of them that stood in the address, where they must be short. Raises OptionError.
     """
+    fields = list(fields)
+    for field in fields:
+        if said := [t for t in (queried or {}).get(field.name, ()) if t]:
+            short = shortened(field.schema)
+            if len(said) > short.get("maxItems", len(said)):
+                what = f"{len(said)} were given in the address, {MOST_REPEATED} at most were expected"
+                raise OptionError(f"{field.name}: {what}; send them as fields of a form")
+            Field(field.name, short).read(said)
     known = {field.name: field for field in fields}
     found: dict[str, list[str]] = {}
     for name, texts in given.items():
