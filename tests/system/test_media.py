@@ -227,10 +227,13 @@ def test_a_child_that_is_killed_each_time_is_an_error_with_a_name(long: Path) ->
 
 def test_a_codec_that_crashes_is_the_recordings_fault_and_nobody_elses(long: Path) -> None:
     async def look(media: Media) -> None:
+        lost: list[str] = []
+        media.on_lost = lost.append
         task = await busy(media, long)
         os.kill(media.pids[0], signal.SIGSEGV)
         with pytest.raises(AudioError, match="crashed"):
             await task
+        assert lost == ["crashed"], "whoever watches is told"
         assert isinstance((await media.read(KNOWN, PLAIN)).sound, np.ndarray)
 
     within(look)
@@ -239,11 +242,14 @@ def test_a_codec_that_crashes_is_the_recordings_fault_and_nobody_elses(long: Pat
 def test_a_decoder_that_hangs_is_ended(long: Path) -> None:
     async def look(media: Media) -> None:
         task = await busy(media, long)
+        lost: list[str] = []
+        media.on_lost = lost.append
         (stopped,) = media.pids
         os.kill(stopped, signal.SIGSTOP)
         with pytest.raises(RequestError) as caught:
             await task
         assert (caught.value.kind.status, caught.value.kind.code) == (400, "audio_too_slow")
+        assert lost == ["overtime"]
         with pytest.raises(ProcessLookupError):
             os.kill(stopped, 0)
         assert isinstance((await media.read(KNOWN, PLAIN)).sound, np.ndarray)

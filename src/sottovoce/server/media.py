@@ -18,7 +18,7 @@ import os
 import signal
 import socket
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -75,6 +75,7 @@ class Media:
         self._children: set[Child] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_open = False
+        self.on_lost: Callable[[str], None] = lambda reason: None  # told of each child that was lost, and why
 
     async def open(self) -> None:
         """Start the children, each of which has decoded the known clip. Raises EngineError."""
@@ -149,11 +150,13 @@ class Media:
             try:
                 answer, outs = await self._ask(path, job)
             except Lost as e:
-                if -e.status in CRASHES:
+                crashed, late = -e.status in CRASHES, -e.status in OVERTIME
+                self.on_lost("crashed" if crashed else "overtime" if late else "killed")
+                if crashed:
                     log.warning("a recording crashed its decoder (%s)", signal.Signals(-e.status).name)
                     what = "the recording is damaged so that its decoder crashed"
                     raise AudioError(f"{what}, a sound one was expected; convert it to wav or flac") from e
-                if -e.status in OVERTIME:
+                if late:
                     raise _too_slow(job) from e
                 log.warning("a decoder was ended from outside, with status %d, try %d", e.status, i + 1)
                 continue
@@ -182,6 +185,7 @@ class Media:
                 async with asyncio.timeout(job.limit_s):
                     return await asyncio.shield(work)
             except TimeoutError as e:
+                self.on_lost("overtime")
                 await child.end()
                 raise _too_slow(job) from e
             except asyncio.CancelledError:
