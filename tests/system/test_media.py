@@ -71,7 +71,7 @@ async def busy(media: Media, path: Path) -> asyncio.Task[object]:
     (pid,) = media.pids
     before = cpu_s(pid)
     task = asyncio.ensure_future(media.read(path, PLAIN))
-    while cpu_s(pid) < before + 0.05:
+    while not task.done() and cpu_s(pid) < before + 0.05:
         await asyncio.sleep(0.01)
     assert not task.done()
     return task
@@ -211,7 +211,7 @@ def test_a_child_that_is_killed_each_time_is_an_error_with_a_name(long: Path) ->
     async def look(media: Media) -> None:
         task = await busy(media, long)
         os.kill(media.pids[0], signal.SIGKILL)
-        while not media.pids or cpu_s(media.pids[0]) < 0.8:
+        while not task.done() and (not media.pids or cpu_s(media.pids[0]) < 0.8):
             await asyncio.sleep(0.01)
         while not task.done():
             for pid in media.pids:
@@ -271,6 +271,22 @@ def test_who_hangs_up_frees_the_child(long: Path) -> None:
         assert media.pids == (kept,), "what is ready in a moment is waited for"
 
     within(look)
+
+
+def test_closing_answers_who_still_waits(long: Path) -> None:
+    async def look() -> None:
+        media = Media(Serving(decoders=1))
+        await media.open()
+        task = await busy(media, long)
+        waiting = asyncio.ensure_future(media.read(KNOWN, PLAIN))
+        await asyncio.sleep(0)
+        await media.close()
+        for asked in (task, waiting):
+            with pytest.raises(RequestError) as caught:
+                await asyncio.wait_for(asked, 10)
+            assert caught.value.kind.code == "decoder_lost"
+
+    asyncio.run(look())
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc and prlimit are Linux's")
