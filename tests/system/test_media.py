@@ -269,6 +269,7 @@ def test_who_hangs_up_frees_the_child(long: Path) -> None:
     async def look(media: Media) -> None:
         task = await busy(media, long)
         (left,) = media.pids
+        os.kill(left, signal.SIGSTOP)  # so that it is not ready in a moment
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
