@@ -32,6 +32,7 @@ import numpy as np
 from bench import containers
 
 from sottovoce.audio import decode
+from sottovoce.audio.apart import Channels
 from sottovoce.errors import AudioError, OptionError
 from sottovoce.request import Request
 from sottovoce.server.failures import RequestError
@@ -154,7 +155,8 @@ async def of_children(media: Media, path: Path, request: Request) -> str:
         if str(e) == UNKNOWN:
             raise
         return "400 crashed" if "crashed" in str(e) else "400 audio"
-    assert isinstance(read.sound, np.ndarray) and np.isfinite(read.sound).all()
+    sounds = read.sound.sounds if isinstance(read.sound, Channels) else (read.sound,)
+    assert all(np.isfinite(sound).all() for sound in sounds)
     return "200"
 
 
@@ -215,7 +217,7 @@ async def through_children(inputs: Iterator[tuple[str, bytes]], serving: Serving
 
 
 async def through_http(inputs: Iterator[tuple[str, bytes]], model: str, n_at_once: int, keep: Path | None) -> Found:
-    with _free_port() as sock:
+    with free_port() as sock:
         port = sock.getsockname()[1]
     program = "from sottovoce.cli import main; main()"
     flags = ["--port", str(port), "--model", model, "--max-duration-s", "120", "--log-level", "error"]
@@ -269,7 +271,7 @@ def _post(port: int, data: bytes) -> tuple[int, bytes]:
 
 
 @contextmanager
-def _free_port() -> Iterator[socket.socket]:
+def free_port() -> Iterator[socket.socket]:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         sock.listen()
@@ -300,7 +302,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if given.keep:
         given.keep.mkdir(parents=True, exist_ok=True)
     clip = decode.load(Path(str(files("sottovoce.audio") / "assets" / "known.ogg")), end_s=1.5)
-    with _free_port() as trap:
+    with free_port() as trap:
         seeds = containers.corpus((clip * 32767).astype(np.int16), trap.getsockname()[1])
         inputs = mutants(seeds, given.n, given.seed)
         start = time.monotonic()

@@ -38,12 +38,12 @@ def run(
     )
 
 
-def start(*arguments: object, cwd: Path, **more: Any) -> subprocess.Popen[str]:
+def start(*arguments: object, cwd: Path, env: Mapping[str, str] | None = None, **more: Any) -> subprocess.Popen[str]:
     """Start `sottovoce`; the caller ends it."""
     command = [str(COMMAND), *(str(argument) for argument in arguments)]
     return subprocess.Popen(
-        command, cwd=cwd, stdin=subprocess.DEVNULL, env=environ(), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True, preexec_fn=_heed_signals, **more,
+        command, cwd=cwd, stdin=subprocess.DEVNULL, env=env or environ(), stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True, preexec_fn=_heed_signals, **more,
     )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         ModelError,
         OptionError,
         OutputError,
+        ServerError,
         SottovoceError,
     )
     from sottovoce.options import Options
@@ -39,6 +40,7 @@ _HOME = {
     "Options": "sottovoce.options",
     "OutputError": "sottovoce.errors",
     "Segment": "sottovoce.types",
+    "ServerError": "sottovoce.errors",
     "SottovoceError": "sottovoce.errors",
     "Task": "sottovoce.types",
     "Transcript": "sottovoce.text.formats",
@@ -63,6 +65,7 @@ __all__ = [
     "Options",
     "OutputError",
     "Segment",
+    "ServerError",
     "SottovoceError",
     "Task",
     "Transcript",

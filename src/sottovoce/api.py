@@ -20,7 +20,7 @@ from sottovoce.config import Config
 from sottovoce.engine.device import Choice
 from sottovoce.errors import AudioError, EngineError, OptionError
 from sottovoce.flow import forced, longform, parallel
-from sottovoce.flow.drive import Done, adrive, drive, drive_all
+from sottovoce.flow.drive import Done, OnWindow, adrive, drive, drive_all
 from sottovoce.flow.mending import Hook, mended
 from sottovoce.flow.protocol import Event, Flow, Heard, Known, Opened
 from sottovoce.options import Options
@@ -91,9 +91,8 @@ class Whisper:
         self.config = (config or Config()).with_(**given, revision=revision, threads=threads)
         own = pool is None
         pool = Pool(idle_s=0.0) if pool is None else pool
-        self._permit = hold(
-            pool, self.config, proves=False if own else None, timeout_s=timeout_s, on_download=on_download
-        )
+        proves = False if own else None
+        self._permit = hold(pool, self.config, proves=proves, timeout_s=timeout_s, on_download=on_download)
         found = self._permit.model
         self.choice: Choice = found.choice
         self.files = found.files
@@ -130,8 +129,7 @@ class Whisper:
     @property
     def n_together(self) -> int:
         """Windows that are decoded together, on all devices, where each has one beam."""
-        found = self._permit.model
-        return found.n_together(1) * len(found.devices)
+        return self._permit.model.n_together(1) * len(self._permit.model.devices)
 
     @property
     def network(self) -> Network:
@@ -247,8 +245,8 @@ class Whisper:
         """The language of a recording: `.language` (code), `.probability`, `.probs` (by code)."""
         request = Request.of(options)
         samples = self.load(source, request)
-        flow = longform.detect_language(samples, request.options, self._checkpoint, self.mint())
-        return next(event for event in self.events(flow) if isinstance(event, Heard))
+        run = self.events(self.language_flow(samples, request.options))
+        return next(event for event in run if isinstance(event, Heard))
 
     # --- the pieces, for the surfaces above --------------------------------------------------------------------------
 
@@ -307,6 +305,10 @@ class Whisper:
         n_in_flight = self._permit.model.n_together(options.beam_size) + N_WAITING
         return parallel.transcribe(samples, options, self._checkpoint, self.mint(), n_in_flight)
 
+    def language_flow(self, samples: np.ndarray, options: Options) -> Flow:
+        """The flow that hears the language of (N,) float32 samples at 16 kHz; its transcript is empty."""
+        return longform.detect_language(samples, options, self._checkpoint, self.mint())
+
     def align_flow(self, samples: np.ndarray, text: str | Sequence[str] | Transcript, options: Options) -> Flow:
         """The flow that aligns a text with (N,) float32 samples at 16 kHz; `events` drives it."""
         if isinstance(text, Transcript):
@@ -320,9 +322,12 @@ class Whisper:
         """Drive a flow in this thread."""
         return drive(flow, self._submit)
 
-    def aevents(self, flow: Flow) -> AsyncGenerator[Event | Transcript, None]:
-        """Drive a flow in the event loop; the last value is the transcript. Closing it withdraws its windows."""
-        return adrive(flow, self._submit)
+    def aevents(self, flow: Flow, on_window: OnWindow | None = None) -> AsyncGenerator[Event | Transcript, None]:
+        """Drive a flow in the event loop; the last value is the transcript. Closing it withdraws its windows.
+
+        on_window: told of each window as it is asked, with its answer to be.
+        """
+        return adrive(flow, self._submit, on_window)
 
     def events_each(
         self, flows: Iterable[tuple[K, Flow | Future[Flow]]], n_active: int

@@ -12,8 +12,11 @@ KVS = ("auto", "bfloat16", "int8")
 ENV_PREFIX = "SOTTOVOCE_"
 MOST = 1e9  # of any number: 30 years, an exabyte
 COMPUTES = ("auto", "float32", "bfloat16", "float16", "int8")
-# Read by engine/kernels.py and hatch_build.py, before there is a Config
-ELSEWHERE = ("SOTTOVOCE_KERNELS", "SOTTOVOCE_NO_KERNELS")
+# Read by engine/kernels.py and hatch_build.py, before there is a Config; and by commands that ask a server
+ELSEWHERE = (
+    *("SOTTOVOCE_KERNELS", "SOTTOVOCE_NO_KERNELS"),
+    *("SOTTOVOCE_SERVER", "SOTTOVOCE_API_KEY", "SOTTOVOCE_RESIDENT"),
+)
 OF_SERVING = "SOTTOVOCE_SERVE_"  # read by serving.py
 
 

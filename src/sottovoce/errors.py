@@ -33,5 +33,9 @@ class EngineError(SottovoceError):
     """The engine cannot decode a window: device failure, memory, or shut down while the window waited."""
 
 
+class ServerError(SottovoceError):
+    """A server cannot be reached, does not let us in, or does not answer what it was asked."""
+
+
 class BusyError(EngineError):
     """There is no room for a model now, because those that are awake are in use; later there may be."""

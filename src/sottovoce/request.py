@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from typing import Any
-
-import numpy as np
 
 from sottovoce.errors import OptionError
 from sottovoce.options import Options, clean_steps
@@ -64,7 +62,8 @@ class Request:
 
 def _ladder(name: str, given: Any) -> tuple[float, ...]:
     try:
-        return tuple(float(t) for t in given) if isinstance(given, list | tuple | np.ndarray) else (float(given),)
+        several = isinstance(given, Iterable) and not isinstance(given, str)
+        return tuple(float(t) for t in given) if several else (float(given),)
     except (TypeError, ValueError) as e:
         raise OptionError(f"{name}: {given!r} was given, a number or a list of numbers was expected; pass 0") from e
 

@@ -23,6 +23,7 @@ ALIASES = (
 MB = 1_000_000
 LEAST_KEY = 8  # letters of a key that a person thought of
 TABLE = "serve"  # of the file of settings
+CACHES = ("disk", "redis", "rediss", "unix", "memory", "none")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +35,23 @@ class Serving:
     aliases: str = setting(ALIASES, "names that mean the served model, by comma; NAME=MODEL means another")
     max_upload_mb: float = setting(1000.0, "largest request, megabytes")
     max_duration_s: float = setting(6 * 3600.0, "longest recording, seconds")
-    manage_models: str = setting("auto", "pull, unload and delete models over HTTP: auto (on loopback), always, never")
+    manage_models: str = setting(
+        "auto", "pull, unload and delete models over HTTP: auto (on loopback without keys), always, never"
+    )
     decoders: int = setting(2, "processes that decode media")
     decode_s: float = setting(300.0, "longest time that decoding one recording may take, seconds")
     body_idle_s: float = setting(30.0, "longest time without a part of a request, seconds")
     fetch_urls: bool = setting(False, "fetch recordings by their URLs, of public addresses")
     fetch_hosts: str = setting("", "hosts, by comma, that URLs may name though their addresses are not public")
     fetch_s: float = setting(300.0, "longest time that fetching a URL may take, seconds")
+    cache: str = setting(
+        "disk", "where results are remembered: disk, disk:FOLDER, redis://HOST:PORT/N, memory, none; sealed, see README"
+    )
+    cache_mb: float = setting(500.0, "room for remembered results, megabytes; the least recently used go first")
+    cache_days: float = setting(7.0, "days until a remembered result is forgotten")
+    drain_s: float = setting(30.0, "seconds that running requests have to end after SIGTERM; a second one ends at once")
+    idle_exit_s: float = setting(0.0, "seconds without a request after which the server ends; 0: never")
+    lazy: bool = setting(False, "load the model when it is first asked for")
     unknown_fields: str = setting("refuse", "fields that nobody knows: refuse, or ignore with a warning header")
     # who may ask, how much, in which order
     config: str = setting("", "file of settings (TOML); variables and flags win over it")
@@ -56,6 +67,10 @@ class Serving:
     proxies: str = setting("", "addresses of proxies whose X-Forwarded-* headers are believed, by comma")
     tls_cert: str = setting("", "certificate (PEM, with its chain): the service speaks HTTPS")
     tls_key: str = setting("", "private key of the certificate (PEM), if it is not in the same file")
+    log_format: str = setting("auto", "lines of the log: json, human, or auto: human on a terminal")
+    log_requests: bool = setting(True, "log a line for each request")
+    log_text: bool = setting(False, "log what was said: the transcript, in its request's line")
+    otlp: str = setting("", "address that traces are sent to by OTLP, such as http://localhost:4318; empty: nowhere")
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
@@ -65,6 +80,10 @@ class Serving:
         if self.manage_models not in ("auto", "always", "never"):
             what = f"{self.manage_models!r} was given, auto, always or never was expected"
             raise ConfigError(f"manage_models: {what}; leave it out for auto")
+        if self.log_format not in ("auto", "json", "human"):
+            raise ConfigError(f"log_format: {self.log_format!r} was given, auto, json or human was expected")
+        if self.otlp and not self.otlp.startswith(("http://", "https://")):
+            raise ConfigError(f"otlp: {self.otlp!r} was given, a URL was expected, such as http://localhost:4318")
         for name in ("max_upload_mb", "max_duration_s", "decode_s", "body_idle_s", "fetch_s"):
             value = getattr(self, name)
             if not 0 < value <= MOST:
@@ -72,6 +91,7 @@ class Serving:
         if not 1 <= self.decoders <= 256:
             raise ConfigError(f"decoders: {self.decoders} was given, 1 to 256 was expected; leave it out")
         self._check_callers()
+        self._check_cache()
 
     def _check_callers(self) -> None:
         if self.is_public and not (self.has_keys or self.open_to_all):
@@ -97,6 +117,16 @@ class Serving:
                     f"cors_origins: {origin!r} was given, scheme and host without a path were expected, such as "
                     "https://talk.example"
                 )
+
+    def _check_cache(self) -> None:
+        scheme = self.cache.partition(":")[0]
+        if scheme not in CACHES:
+            known = "disk, disk:FOLDER, redis://HOST:PORT/N, memory or none"
+            raise ConfigError(f"cache: {self.cache!r} was given, {known} was expected; leave it out for disk")
+        for name, least in (("cache_mb", 0), ("cache_days", 0), ("drain_s", 0), ("idle_exit_s", 0)):
+            value = getattr(self, name)
+            if not least <= value <= MOST:
+                raise ConfigError(f"{name}: {value} was given, {least} to {MOST:.0f} was expected; leave it out")
 
     @property
     def has_keys(self) -> bool:
@@ -124,7 +154,7 @@ class Serving:
     def manages_models(self) -> bool:
         """May models be fetched, unloaded and deleted over HTTP?"""
         if self.manage_models == "auto":
-            return not self.is_public
+            return not (self.is_public or self.has_keys)
         return self.manage_models == "always"
 
     def model_of(self, name: str, served: str) -> str:

@@ -16,6 +16,7 @@ from sottovoce.engine import memory, native
 from sottovoce.engine.device import Choice, choose
 from sottovoce.engine.engine import Engine
 from sottovoce.engine.kernel_runner import KernelRunner
+from sottovoce.engine.load import Change
 from sottovoce.engine.permit import Permit, Place, Submit
 from sottovoce.engine.pool import Pool
 from sottovoce.engine.runner import Runner
@@ -146,15 +147,15 @@ class Found:
         memory.give_back()
 
 
-def open_pool(config: Config | None = None) -> Pool[Found]:
+def open_pool(config: Config | None = None, on_change: Callable[[Change], None] | None = None) -> Pool[Found]:
     """A pool of models that several `Whisper`s share: `Whisper("base", pool=pool)`.
 
     Of config: memory_gb, idle_s, preload, pins and skip_warm_up. What is to be preloaded is awake when this returns.
-    `close()` it (or leave its `with` block) to give the memory back.
+    `close()` it (or leave its `with` block) to give the memory back. on_change: told of loads and unloads, as `Pool`.
     Raises ModelError, ConfigError, EngineError for what cannot be preloaded.
     """
     config = config or Config()
-    pool: Pool[Found] = Pool(round(config.memory_gb * 1e9) or None, config.idle_s or None)
+    pool: Pool[Found] = Pool(round(config.memory_gb * 1e9) or None, config.idle_s or None, on_change=on_change)
     try:
         for name in _names(config.preload):
             hold(pool, config.with_(model=name)).release()

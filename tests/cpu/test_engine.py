@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 from collections.abc import Iterator
@@ -361,3 +362,25 @@ def test_masks_that_nobody_uses_are_forgotten(engine: Engine) -> None:
         ask = Decode((twin.SOT,), search=Search(max_tokens=1), rules=Rules(suppress=(i % 90, i // 90)))
         run(engine, [Window("same", a_sound(0), ask)])
     assert len(engine.runner.rules._masks) <= MASKS_KEPT + 2
+
+
+def test_a_window_says_how_long_it_took_and_an_engine_what_it_has_to_do(model: Whisper) -> None:
+    ticks = itertools.count()
+    engine = Engine(TorchRunner(model, V, n_rows=2, n_threads=1), twin.SOT, clock=lambda: float(next(ticks)))
+    first, second, third = (
+        engine.add(Window(key, a_sound(0), an_ask(random.Random(0))), Lane.REQUEST) for key in ("a", "a", "b")
+    )
+    assert (engine.load().n_waiting, engine.load().n_rows) == (3, 2)
+    engine.step()
+    load = engine.load()
+    assert (load.n_rows_used, load.n_running, load.n_waiting) == (2, 2, 1)
+    assert 1 <= load.n_slots_used <= 2
+    assert load.encode_s == 1.0, "one look at the clock before, one after"
+    while not engine.idle:
+        engine.step()
+    assert first.timing.cold and not second.timing.cold, "the same sound is encoded once"
+    assert third.timing.waited_s > first.timing.waited_s
+    for sequence in (first, second, third):
+        assert sequence.timing.decode_s > 0
+        assert sequence.timing.n_tokens == sequence.n_sampled > 0
+    assert (engine.load().n_running, engine.load().n_waiting, engine.load().n_rows_used) == (0, 0, 0)

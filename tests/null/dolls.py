@@ -6,6 +6,7 @@ import threading
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
+from sottovoce.engine.load import Load
 from sottovoce.engine.permit import Permit, Submit
 from sottovoce.engine.pool import Pool
 from sottovoce.engine.sequence import Outcome, Sequence
@@ -49,6 +50,9 @@ class Fake:
 
     def check(self) -> None:
         pass
+
+    def load(self) -> Load:
+        return Load(n_running=len(self.queue))
 
 
 @dataclass(eq=False)

@@ -24,6 +24,7 @@ LOOKS_AT = {  # room: the rooms below it that it may look at; into itself it alw
     "config": {"errors"},
     "serving": {"errors", "config"},
     "threads": set[str](),
+    "metrics": set[str](),
     "audio": {"errors", "types", "threads"},
     "text": {"errors", "types"},
     "model": {"errors", "types", "config"},
@@ -34,7 +35,7 @@ LOOKS_AT = {  # room: the rooms below it that it may look at; into itself it alw
     "speakers": {*GROUND, "audio", "text", "model", "flow"},  # sound, names and networks meet; needs no engine
     "api": {*GROUND, "audio", "text", "model", "flow", "engine", "waking", "request", "speakers"},
     "compat": {*GROUND, "audio", "text", "model", "flow", "engine", "waking", "request", "api"},
-    "server": {*GROUND, "audio", "text", "model", "flow", "engine", "waking", "request", "speakers", "api"},
+    "server": {*GROUND, "metrics", "audio", "text", "model", "flow", "engine", "waking", "request", "speakers", "api"},
     "cli": {*GROUND, "audio", "text", "model", "flow", "engine", "waking", "request", "speakers", "api", "server"},
 }
 
@@ -81,11 +82,15 @@ SPEAKS = {
     "click": {"cli"},
     "rich": {"cli"},
     "fastapi": {"server"},
-    "pydantic": {"server.answers", "server.models"},
+    "pydantic": {"server"},
     "starlette": {"server"},
-    "uvicorn": {"cli.serve", "server.wire"},
+    "uvicorn": {"cli.serve", "server.ending", "server.wire"},
     "python_multipart": {"server.parts", "server.uploads"},
     "httpcore": {"server.fetching"},
+    "redis": {"server.redis_store"},
+    "prometheus_client": {"metrics"},
+    "opentelemetry": {"server.tracing"},
+    "pynvml": {"server.gpus"},
     # of the standard library
     "threading": {"engine.loop", "engine.pool", "engine.stream"},
     "_thread": set[str](),
@@ -94,9 +99,10 @@ SPEAKS = {
     "subprocess": {"model", "cli", "server.child"},
     "urllib": {"audio", "model", "cli", "server"},
     "socket": {"audio", "model", "cli", "server"},
-    "http": {"audio", "model"},
+    "http": {"audio", "model", "cli"},
 }
 BROUGHT_BY = {"tqdm": "huggingface_hub", "starlette": "fastapi", "pydantic": "fastapi"}
+WHEELS = {"pynvml": "nvidia-ml-py", "opentelemetry": "opentelemetry-sdk"}  # whose names are not their modules'
 EXTRAS = {
     "whisper_normalizer": "normalizers",
     "budoux": "words",
@@ -105,6 +111,10 @@ EXTRAS = {
     "uvicorn": "server",
     "python_multipart": "server",
     "httpcore": "server",
+    "redis": "server",
+    "prometheus_client": "server",
+    "opentelemetry": "tracing",
+    "pynvml": "gpu",
 }  # optional, under the extra that brings it
 MELS = {"audio", "audio.mel", "audio.mel_torch"}  # what the engine knows of sound
 NO_NAMES = {"utils", "util", "common", "core", "helpers", "helper", "misc", "shared"}
@@ -233,7 +243,8 @@ def test_what_is_imported_is_declared() -> None:
     external = {name for name in SPEAKS if name not in sys.stdlib_module_names and name not in EXTRAS}
     assert {BROUGHT_BY.get(name, name) for name in external} - set(EXTRAS) == declared
     for name, extra in EXTRAS.items():
-        assert any(line.startswith(name.replace("_", "-")) for line in project["optional-dependencies"][extra])
+        wheel = WHEELS.get(name, name.replace("_", "-"))
+        assert any(line.startswith(wheel) for line in project["optional-dependencies"][extra])
 
 
 @pytest.mark.parametrize("path", ALL_FILES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -7,7 +7,8 @@ from concurrent.futures import wait
 
 import pytest
 
-from sottovoce.engine.loop import Loop
+from sottovoce.engine.load import Load
+from sottovoce.engine.loop import Asked, Loop
 from sottovoce.engine.sequence import Outcome, Sequence
 from sottovoce.errors import EngineError, OptionError
 from sottovoce.types import Decode, Decoded, Lane, Sound, Window
@@ -57,6 +58,9 @@ class FakeEngine:
 
     def check(self) -> None:
         self.n_checks += 1
+
+    def load(self) -> Load:
+        return Load(n_waiting=len(self.queue))
 
 
 def a_window(key: str) -> Window:
@@ -167,3 +171,31 @@ def test_an_idle_loop_checks_its_pools_and_sleeps() -> None:
     loop.submit(a_window("b")).result(10)
     loop.close()
     assert engine.n_checks >= 1
+
+
+def test_a_loop_says_what_it_has_to_do_and_what_it_has_done() -> None:
+    """Read on any thread while the engine is in a step: the numbers are of the latest one, and nobody waits for it."""
+    engine = FakeEngine()
+    loop = Loop(engine)
+    futures = [loop.submit(a_window(key)) for key in ("a", "bad", "c")]
+    assert engine.stepping.wait(10)
+    loop.submit(a_window("d")).cancel()
+    assert loop.load.n_waiting >= 1, "what was submitted since counts"
+    engine.go.set()
+    wait(futures, timeout=10)
+    last = loop.submit(a_window("e"))
+    assert last.result(10)
+    load = loop.load
+    assert (load.n_answered, load.n_failed, load.n_waiting) == (3, 1, 0)
+    assert load.n_steps >= 4
+    assert load.busy_s > 0
+    assert isinstance(last, Asked)
+    assert last.timing is not None, "who has the answer knows how long it took"
+    loop.close()
+    assert loop.load.n_answered == 3
+
+
+def test_loads_of_several_devices_add_up() -> None:
+    assert Load(4, 1, 6, 2, 1, 3, n_steps=5, busy_s=0.5) + Load(4, 2, 6, 1, 2, 0, n_steps=1, busy_s=0.25) == Load(
+        8, 3, 12, 3, 3, 3, n_steps=6, busy_s=0.75
+    )

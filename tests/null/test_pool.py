@@ -10,6 +10,7 @@ from contextlib import suppress
 
 import pytest
 
+from sottovoce.engine.load import Change
 from sottovoce.engine.permit import Permit
 from sottovoce.engine.pool import Pool
 from sottovoce.errors import BusyError, EngineError, ModelError
@@ -339,3 +340,27 @@ def test_closing_answers_everybody() -> None:
     pool.close()
     pool.check()
     assert (awake.n_put_away, slow.n_put_away) == (1, 1)
+
+
+def test_the_census_and_the_changes_of_a_pool(clock: Clock) -> None:
+    changes: list[Change] = []
+    with Pool[Doll](budget_bytes=20, clock=clock, on_change=changes.append) as pool:
+        gate = threading.Event()
+        slow = Doll("slow", gate=gate)
+        with ThreadPoolExecutor(1) as thread:
+            loading = thread.submit(hold, pool, slow)
+            assert slow.building.wait(10)
+            assert [(p.name, p.state, p.n_held) for p in pool.census()] == [("slow", "loading", 1)]
+            clock.now_s = 2.5
+            gate.set()
+            permit = loading.result(10)
+        permit.submit(a_window("k")).result(10)
+        (presence,) = pool.census()
+        assert (presence.state, presence.n_bytes, presence.devices) == ("awake", 10, ("d0",))
+        assert presence.load.n_answered == 2, "the clip that proved it, and the window"
+        permit.release()
+        with pytest.raises(EngineError):
+            hold(pool, Doll("broken", fail=EngineError("broken")))
+        assert changes == [Change("slow", "loaded", 2.5), Change("broken", "failed", 0.0)]
+    assert changes[-1] == Change("slow", "unloaded")
+    assert pool.census() == []

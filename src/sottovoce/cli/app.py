@@ -23,6 +23,8 @@ from sottovoce.cli.models import models
 from sottovoce.cli.options import CONTEXT
 from sottovoce.cli.render import render
 from sottovoce.cli.serve import serve
+from sottovoce.cli.stay import resident
+from sottovoce.cli.top import top
 from sottovoce.cli.transcribe import transcribe
 
 log = logging.getLogger(__name__)
@@ -51,6 +53,8 @@ cli.add_command(diarize)
 cli.add_command(align)
 cli.add_command(serve)
 cli.add_command(keys)
+cli.add_command(resident)
+cli.add_command(top)
 cli.add_command(models)
 cli.add_command(doctor)
 cli.add_command(completion)

@@ -13,6 +13,7 @@ from sottovoce.errors import (
     ModelError,
     OptionError,
     OutputError,
+    ServerError,
     SottovoceError,
 )
 
@@ -28,6 +29,7 @@ class Exit(IntEnum):
     OUTPUT = 5
     ENGINE = 6
     UNFIT = 7
+    SERVER = 8
     INTERRUPTED = 130  # 128 + SIGINT, as shells count
     PIPE = 141  # 128 + SIGPIPE
     TERMINATED = 143  # 128 + SIGTERM
@@ -42,6 +44,7 @@ MEANINGS = {
     Exit.OUTPUT: "a file cannot be written",
     Exit.ENGINE: "the engine failed: memory, device",
     Exit.UNFIT: "sottovoce doctor found something that fails",
+    Exit.SERVER: "a server cannot be reached, or does not serve this",
     Exit.INTERRUPTED: "stopped by Ctrl-C; what was finished stays",
     Exit.PIPE: "whoever read the standard output has left",
     Exit.TERMINATED: "stopped by SIGTERM; what was finished stays",
@@ -55,6 +58,7 @@ TABLE: tuple[tuple[type[SottovoceError], Exit], ...] = (
     (ModelError, Exit.MODEL),
     (OutputError, Exit.OUTPUT),
     (EngineError, Exit.ENGINE),
+    (ServerError, Exit.SERVER),
 )
 
 

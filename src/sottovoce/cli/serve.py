@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sottovoce import __version__
-from sottovoce.cli.options import settings, start_log
+from sottovoce.cli.options import settings
 from sottovoce.errors import ConfigError
 from sottovoce.serving import Serving, read_settings
 
@@ -65,20 +65,23 @@ def serve(**given: Any) -> int:
     """
     config, serving = read_settings(os.environ, given)
     try:
-        import uvicorn
-
+        from sottovoce.server import ending, logs
         from sottovoce.server.app import create_app
     except ModuleNotFoundError as e:
         if (e.name or "").startswith("sottovoce"):
             raise
         raise ConfigError(f"serve: the package {e.name} is not installed; the service needs: {PIP}") from e
-    start_log(config, lambda line: click.echo(line, err=True))
+    logs.start(config.log_level, serving.log_format, __version__)
     listening = _listening(serving)
     try:
         app = create_app(
             config, serving, __version__, lambda: click.echo(_greeting(config, serving, listening), err=True)
         )
-        _run(app, uvicorn.Server(_of_uvicorn(app, config, serving)), listening)
+        _run(
+            app,
+            ending.Server(_of_uvicorn(app, config, serving), app.state.door, app.state.house.results.end, serving),
+            listening,
+        )
     finally:
         listening.close()
     return 0
@@ -109,7 +112,8 @@ def _of_uvicorn(app: Any, config: Config, serving: Serving) -> uvicorn.Config:
         made = uvicorn.Config(
             app,
             http=patient(serving.body_idle_s),
-            log_level=config.log_level,
+            log_config=None,
+            access_log=False,
             lifespan="on",
             server_header=False,
             proxy_headers=bool(serving.proxies),

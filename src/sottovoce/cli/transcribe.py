@@ -35,6 +35,23 @@ def _maybe(name: str, kind: type[int] | type[float], default: float | None, help
 @settings("model", "revision", "model_dir", "sources", "offline", "device", "compute")
 @_yes_no("--fp16", True, "False: compute in float32; True: in the best precision of the device (see --compute)")
 @settings("kv", "threads", "rows", "memory_share", "encode_windows")
+# --- who does it
+@click.option(
+    "--server", default=None, envvar="SOTTOVOCE_SERVER",
+    help="let a server transcribe: the address of a sottovoce, or of any that speaks OpenAI's API. Variable: "
+    "SOTTOVOCE_SERVER",
+)  # fmt: skip
+@click.option(
+    "--api-key", default=None, envvar="SOTTOVOCE_API_KEY", help="of that server; better as variable SOTTOVOCE_API_KEY"
+)
+@click.option(
+    "--resident", is_flag=True, envvar="SOTTOVOCE_RESIDENT",
+    help="let a server of this user's transcribe, which is started if need be and stays for the next command. "
+    "Variable: SOTTOVOCE_RESIDENT",
+)  # fmt: skip
+@click.option(
+    "--resident-idle", type=float, default=900.0, show_default=True, help="seconds without a command until it ends"
+)
 # --- what comes out
 @click.option("--output-dir", "-o", default=".", show_default=True, type=click.Path(), help="folder for the files")
 @click.option(
@@ -159,14 +176,21 @@ def transcribe(files: tuple[str, ...], **given: Any) -> int:
     config = config_of(given)
     if click.get_current_context().get_parameter_source("word_timestamps") is ParameterSource.DEFAULT:
         given["word_timestamps"] = follows_words(given)
+    place = {name: given.pop(name) for name in ("server", "api_key", "resident", "resident_idle")}
     _check(given)
+    if place["server"] and place["resident"]:
+        raise click.UsageError("--server and --resident were both given, one was expected; leave one out")
     if not given.pop("fp16") and config.compute == "auto":
         config = config.with_(compute="float32")
     job = Job.of(files, config, given)
     screen = Screen(quiet=job.quiet)
     start_log(config, screen.write)
     recordings, exits = prepare(job, screen)
-    if recordings:
+    if recordings and (place["server"] or place["resident"]):
+        from sottovoce.cli.elsewhere import work_elsewhere
+
+        exits += work_elsewhere(job, screen, recordings, **place)
+    elif recordings:
         from sottovoce.cli.work import work  # torch: what fails before, fails at once
 
         exits += work(job, screen, recordings)

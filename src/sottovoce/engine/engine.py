@@ -7,11 +7,13 @@ step was cut short begin again from their prompts. Only one that does not fit by
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
 from sottovoce.engine import admission
+from sottovoce.engine.load import Load
 from sottovoce.engine.memory import is_out_of_memory
 from sottovoce.engine.network import Array
 from sottovoce.engine.runner import Runner
@@ -31,9 +33,13 @@ log = logging.getLogger(__name__)
 class Engine:
     """Decodes windows together. sot: the id of <|startoftranscript|>."""
 
-    def __init__(self, runner: Runner, sot: int, encode_windows: int = 4) -> None:
+    def __init__(
+        self, runner: Runner, sot: int, encode_windows: int = 4, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
         self.runner = runner
         self.sot = sot
+        self._clock = clock
+        self._encode_s = 0.0
         self.scheduler = Scheduler(
             Slots(runner.n_slots, SPARE_SLOTS), Rows(runner.n_rows), encode_windows, runner.n_slots - SPARE_SLOTS
         )
@@ -59,7 +65,7 @@ class Engine:
         admission.check(window, self.runner.dims, self.runner.n_rows)
 
     def add(self, window: Window, lane: Lane) -> Sequence:
-        sequence = Sequence(window, lane)
+        sequence = Sequence(window, lane, added_s=self._clock())
         self.scheduler.add(sequence)
         return sequence
 
@@ -72,7 +78,9 @@ class Engine:
     def step(self) -> list[Outcome]:
         """One round for everybody who can run: encode, begin, one token a row. Returns what has ended."""
         plan = self.scheduler.schedule()
+        began_s = self._clock()
         outcomes = self._encode(plan)
+        self._note_times(plan, began_s)
         outcomes += self._answer_at_once([s for s in plan.start if s.status is Status.RUNNING])
         outcomes += self._decode([s for s in (*plan.start, *plan.running) if s.status is Status.RUNNING])
         if self.idle:  # who comes next may find more memory
@@ -82,6 +90,21 @@ class Engine:
     def check(self) -> None:
         """Raise AssertionError if anything has leaked."""
         self.scheduler.check()
+
+    def load(self) -> Load:
+        """What there is to do now. Only on the thread that steps."""
+        s = self.scheduler
+        used = s.rows.n - s.rows.n_free, s.slots.n, s.slots.n_held, len(s.running), s.n_waiting
+        return Load(s.rows.n, *used, encode_s=self._encode_s)
+
+    def _note_times(self, plan: Plan, began_s: float) -> None:
+        encoded_s = self._clock()
+        for sequence in plan.start:
+            sequence.began_s, sequence.encoded_s = began_s, encoded_s
+            if sequence.status is Status.DONE:  # its sound could not be encoded
+                sequence.ended_s = encoded_s
+        if plan.encode:
+            self._encode_s += encoded_s - began_s
 
     def _encode(self, plan: Plan) -> list[Outcome]:
         left = [s for s in plan.encode if not isinstance(s.window.ask, Encode)]
@@ -222,6 +245,7 @@ class Engine:
         self._suspects.discard(sequence)
         self.runner.release(sequence)
         self.scheduler.finish(sequence)
+        sequence.ended_s = self._clock()
 
 
 def _each(run: Callable[[Sequence], Answer]) -> Callable[[list[Sequence]], Iterable[Answer]]:

@@ -9,10 +9,14 @@ import atexit
 import logging
 import os
 import threading
+import time
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import replace
 from typing import Protocol
 
+from sottovoce.engine.load import Load, Timing
 from sottovoce.engine.sequence import Outcome, Sequence
 from sottovoce.engine.spread import Spread
 from sottovoce.errors import EngineError
@@ -32,6 +36,13 @@ class Steps(Protocol):
     def withdraw(self, sequence: Sequence) -> None: ...
     def step(self) -> list[Outcome]: ...
     def check(self) -> None: ...
+    def load(self) -> Load: ...
+
+
+class Asked(Future[Answer]):
+    """A window's answer to be. timing: how long it took, known when the answer is."""
+
+    timing: Timing | None = None
 
 
 class Birthplace:
@@ -60,12 +71,16 @@ class Loop:
     inside torch or a kernel ends the process with SIGABRT.
     """
 
-    def __init__(self, engine: Steps, name: str = "sottovoce-engine") -> None:
+    def __init__(
+        self, engine: Steps, name: str = "sottovoce-engine", clock: Callable[[], float] = time.perf_counter
+    ) -> None:
         self.engine = engine
+        self._clock = clock
+        self._load = Load()  # as it was after the latest step: a frozen value, that any thread may read
         self._birthplace = Birthplace()
         self._wake = threading.Condition()
-        self._inbox: deque[tuple[Window, Lane, Future[Answer]]] = deque()
-        self._futures: dict[Sequence, Future[Answer]] = {}
+        self._inbox: deque[tuple[Window, Lane, Asked]] = deque()
+        self._futures: dict[Sequence, Asked] = {}
         self._closing = False
         self._ended = "the engine is closed"
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -79,7 +94,7 @@ class Loop:
         Raises OptionError if the engine could never decode it, EngineError if the loop is closed or in another process.
         """
         self._birthplace.check()
-        future: Future[Answer] = Future()
+        future = Asked()
         with self._wake:
             if self._closing:
                 raise EngineError(f"{self._ended}; make a new Whisper to decode on")
@@ -92,6 +107,12 @@ class Loop:
     def alive(self) -> bool:
         """Whether it takes windows: neither closed nor died."""
         return not self._closing
+
+    @property
+    def load(self) -> Load:
+        """What it has to do, as it was after the latest step, and what was submitted since. Any thread may ask."""
+        load = self._load
+        return replace(load, n_waiting=load.n_waiting + len(self._inbox))
 
     def close(self) -> None:
         """Stop after the current step; whoever still waits is answered with an EngineError. Idempotent."""
@@ -108,9 +129,13 @@ class Loop:
     def _run(self) -> None:
         try:
             self.engine.begin()
+            self._load = self.engine.load()
             while self._take_inbox():
-                self._withdraw_cancelled()
-                for outcome in self.engine.step():
+                began_s = self._clock()
+                n_withdrawn = self._withdraw_cancelled()
+                outcomes = self.engine.step()
+                self._note_load(outcomes, n_withdrawn, self._clock() - began_s)
+                for outcome in outcomes:
                     self._answer(outcome)
                 if self.engine.idle:
                     self.engine.check()
@@ -139,15 +164,29 @@ class Loop:
             self._inbox.popleft()
         return True
 
-    def _withdraw_cancelled(self) -> None:
-        for sequence in [s for s, future in self._futures.items() if future.cancelled()]:
+    def _withdraw_cancelled(self) -> int:
+        left = [s for s, future in self._futures.items() if future.cancelled()]
+        for sequence in left:
             self._futures.pop(sequence).set_running_or_notify_cancel()  # wakes whoever waits for it
             self.engine.withdraw(sequence)
+        return len(left)
+
+    def _note_load(self, outcomes: list[Outcome], n_withdrawn: int, took_s: float) -> None:
+        before, n_failed = self._load, sum(outcome.error is not None for outcome in outcomes)
+        self._load = replace(
+            self.engine.load(),
+            n_steps=before.n_steps + 1,
+            busy_s=before.busy_s + took_s,
+            n_answered=before.n_answered + len(outcomes) - n_failed,
+            n_failed=before.n_failed + n_failed,
+            n_withdrawn=before.n_withdrawn + n_withdrawn,
+        )
 
     def _answer(self, outcome: Outcome) -> None:
         future = self._futures.pop(outcome.sequence)
         if not future.set_running_or_notify_cancel():
             return
+        future.timing = outcome.sequence.timing
         if outcome.error is not None:
             future.set_exception(outcome.error)
         else:
@@ -189,6 +228,11 @@ class Loops:
     def alive(self) -> bool:
         """Whether any of them takes windows."""
         return any(loop.alive for loop in self._loops)
+
+    @property
+    def load(self) -> Load:
+        """Of all of them together."""
+        return sum((loop.load for loop in self._loops), Load())
 
     def submit(self, window: Window, lane: Lane = Lane.REQUEST) -> Future[Answer]:
         """As Loop.submit. A device that has died gets no window while another lives."""

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Hashable
 from typing import Generic
 
+from sottovoce.engine.load import Change, Load, Presence
 from sottovoce.engine.loop import Birthplace
 from sottovoce.engine.permit import CLOSED, Awake, Entry, M, Permit, Place
 from sottovoce.errors import BusyError, EngineError
@@ -29,7 +30,8 @@ class _InterruptedError(EngineError):
 class Pool(Generic[M]):
     """The models that are awake. budget_bytes: for all of them, on each device; None: no limit.
 
-    idle_s: a model that nobody holds for so long is put to sleep; 0: at once; None: never.
+    idle_s: a model that nobody holds for so long is put to sleep; 0: at once; None: never. on_change: told of each load
+    and unload, on the thread that does it; it must not raise.
     """
 
     def __init__(
@@ -37,7 +39,9 @@ class Pool(Generic[M]):
         budget_bytes: int | None = None,
         idle_s: float | None = None,
         clock: Callable[[], float] = time.monotonic,
+        on_change: Callable[[Change], None] | None = None,
     ) -> None:
+        self._on_change = on_change or (lambda change: None)
         self._budget_bytes = budget_bytes
         self._idle_s = idle_s
         self._clock = clock
@@ -109,6 +113,7 @@ class Pool(Generic[M]):
     def _wake(self, entry: Entry[M], find: Callable[[], M], deadline_s: float) -> None:
         """Load; the entry's future has the result or the error, and so has everybody who waits for it."""
         start_s = self._clock()
+        model: M | None = None
         try:
             model = find()
             self._make_room(entry, model, deadline_s)
@@ -118,6 +123,8 @@ class Pool(Generic[M]):
                 self._forget(entry)
                 if not entry.load.done():  # closing the pool has told them
                     entry.load.set_exception(e if isinstance(e, Exception) else _InterruptedError())
+            if model is not None:
+                self._on_change(Change(model.name, "failed", self._clock() - start_s))
             raise
         else:
             self._woken(entry, awake, start_s)
@@ -171,6 +178,7 @@ class Pool(Generic[M]):
             raise EngineError(CLOSED)
         model, took_s = awake.model, self._clock() - start_s
         log.info("%s is awake on %s after %.1f s", model.name, ", ".join(model.devices), took_s)
+        self._on_change(Change(model.name, "loaded", took_s))
 
     def _leave(self, entry: Entry[M]) -> None:
         """One who held or waited has gone."""
@@ -217,10 +225,10 @@ class Pool(Generic[M]):
                 if entry.awake is None and not entry.load.done():
                     entry.load.set_exception(EngineError(CLOSED))
                 entry.leaving = True
+            awake = [e for e in entries if e.awake is not None]  # who wakes later is put to sleep by its loader
             self._changed.notify_all()
-        for entry in entries:
-            if entry.awake is not None:
-                self._put_to_sleep(entry)
+        for entry in awake:
+            self._put_to_sleep(entry)
         if self._keeper is not None and self._keeper is not threading.current_thread():
             self._keeper.join()
             atexit.unregister(self.close)
@@ -265,6 +273,11 @@ class Pool(Generic[M]):
                 return Place("leaving", entry.model)
             return Place("loading" if entry.awake is None else "awake", entry.model, entry.n_held)
 
+    def census(self) -> list[Presence]:
+        """Every model that is found, and what it has to do. Any thread may ask; nobody waits for long."""
+        with self._changed:
+            return [_presence(e, e.model, e.awake) for e in self._all() if e.model is not None]
+
     def check(self) -> None:
         """Raise AssertionError if a permit or room has leaked."""
         with self._changed:
@@ -305,6 +318,7 @@ class Pool(Generic[M]):
             with self._changed:
                 self._forget(entry)
         log.info("%s sleeps", model.name)
+        self._on_change(Change(model.name, "unloaded"))
 
     @staticmethod
     def _try(name: str, otherwise: str, do: Callable[[], None]) -> None:
@@ -333,6 +347,12 @@ class Pool(Generic[M]):
                     return
                 # who became idle since the sweep has told nobody, and is looked at after idle_s at the latest
                 self._changed.wait(self._idle_s if left_s is None else left_s)
+
+
+def _presence(entry: Entry[M], model: M, awake: Awake[M] | None) -> Presence:
+    state = "leaving" if entry.leaving else "loading" if awake is None else "awake"
+    load = Load() if awake is None else awake.loops.load
+    return Presence(model.name, state, entry.n_held, model.n_bytes, model.devices, load)
 
 
 def _gb(n_bytes: int) -> str:

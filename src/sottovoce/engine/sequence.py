@@ -7,6 +7,7 @@ from enum import Enum
 
 import numpy as np
 
+from sottovoce.engine.load import Timing
 from sottovoce.types import Answer, Decode, Lane, Window
 
 Ended = tuple[float, float, tuple[float, ...]]  # a hypothesis: its score, what it won by keywords, its logprobs
@@ -29,6 +30,7 @@ class Sequence:
     n_ahead: tokens that the device has chosen and the host does not know yet (late.py).
     retried: whether it ran out of memory all alone, and began again.
     finished: complete hypotheses of beam search with their scores, in the order in which they ended.
+    added_s, began_s, encoded_s, ended_s: the engine's clock when it came, was admitted, had its sound, and was dropped.
     """
 
     window: Window
@@ -45,6 +47,20 @@ class Sequence:
     n_ahead: int = 0
     retried: bool = False
     no_speech_prob: float = float("nan")
+    added_s: float = 0.0
+    began_s: float = 0.0
+    encoded_s: float = 0.0
+    ended_s: float = 0.0
+
+    @property
+    def timing(self) -> Timing:
+        """How long it took, once it has ended."""
+        waited_s, encode_s, decode_s = (
+            self.began_s - self.added_s,
+            self.encoded_s - self.began_s,
+            self.ended_s - self.encoded_s,
+        )
+        return Timing(waited_s, encode_s, decode_s, self.cold, self.n_sampled)
 
     @property
     def n_rows(self) -> int:

@@ -10,19 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from sottovoce.flow.protocol import WAIT, Event, Flow, Got, Wait
+from sottovoce.flow.protocol import Done as Done
 from sottovoce.text.formats import Transcript
 from sottovoce.types import Answer, Window
 
 K = TypeVar("K")
 Submit = Callable[[Window], "Future[Answer]"]
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """A flow's last word: its transcript, or the error that ended it."""
-
-    transcript: Transcript | None = None
-    error: Exception | None = None
+OnWindow = Callable[[Window, "Future[Answer]"], None]
 
 
 @dataclass(slots=True, eq=False)
@@ -136,9 +130,21 @@ def drive_all(
             seat.leave()
 
 
-async def adrive(flow: Flow, submit: Submit) -> AsyncGenerator[Event | Transcript, None]:
-    """Run one flow without blocking the event loop; the last value is the transcript. Cancelling withdraws."""
-    seat = Seat(flow, submit)
+async def adrive(
+    flow: Flow, submit: Submit, on_window: OnWindow | None = None
+) -> AsyncGenerator[Event | Transcript, None]:
+    """Run one flow without blocking the event loop; the last value is the transcript. Cancelling withdraws.
+
+    on_window: told of each window as it is asked, with its answer to be.
+    """
+
+    def watched(window: Window) -> Future[Answer]:
+        future = submit(window)
+        if on_window is not None:
+            on_window(window, future)
+        return future
+
+    seat = Seat(flow, watched)
     try:
         while True:
             said = await _aside(seat.advance)

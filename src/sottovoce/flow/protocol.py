@@ -57,5 +57,13 @@ class Known:
     position_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A flow's last word: its transcript, or the error that ended it."""
+
+    transcript: Transcript | None = None
+    error: Exception | None = None
+
+
 Event = Opened | Heard | Known
 Flow = Generator[Window | Wait | Event, Got | None, Transcript]

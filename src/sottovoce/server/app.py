@@ -9,8 +9,11 @@ from fastapi import FastAPI
 
 from sottovoce.config import Config
 from sottovoce.errors import SottovoceError
-from sottovoce.server import failures, gate, health, models, openai
+from sottovoce.server import document, failures, gate, health, models, native, openai, peers, simple, sounds, stats
+from sottovoce.server.ending import Door, Doorkeeper
+from sottovoce.server.freshness import ByHeader
 from sottovoce.server.house import House
+from sottovoce.server.identity import Identity
 from sottovoce.server.intake import Intake
 from sottovoce.serving import Serving
 
@@ -23,7 +26,7 @@ def create_app(
     on_ready is called when it may be asked; what kept it from that stands in `state.failed`.
     Raises ConfigError for keys that cannot be read.
     """
-    house = House(config, serving)
+    house = House(config, serving, version)
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
@@ -43,8 +46,18 @@ def create_app(
     app.state.house, app.state.failed = house, None
     failures.install(app)
     app.add_middleware(Intake, serving=serving)
+    app.add_middleware(ByHeader)
+    app.state.door = Door()
+    app.add_middleware(Doorkeeper, door=app.state.door)
     gate.install(app, serving)
     app.include_router(health.router)
     app.include_router(openai.router)
     app.include_router(models.router)
+    app.include_router(native.router)
+    app.include_router(simple.router)
+    app.include_router(sounds.router)
+    app.include_router(peers.router)
+    app.include_router(stats.router)
+    document.install(app)
+    app.add_middleware(Identity, watch=house.watch, log_requests=serving.log_requests)  # the last one is outermost
     return app

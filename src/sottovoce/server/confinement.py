@@ -15,8 +15,10 @@ import struct
 import sys
 
 NO_NEW_PRIVS, SECCOMP, MODE_FILTER = 38, 22, 2  # linux/prctl.h, linux/seccomp.h
-LOAD, JUMP_EQ, JUMP_GE, RETURN = 0x20, 0x15, 0x35, 0x06  # linux/bpf_common.h: words of the program
-ALLOW, DENY = 0x7FFF0000, 0x00050000 | errno.EACCES
+LOAD, JUMP_EQ, JUMP_GE, JUMP_SET, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06  # linux/bpf_common.h: words of the program
+ALLOW, DENY, UNKNOWN = 0x7FFF0000, 0x00050000 | errno.EACCES, 0x00050000 | errno.ENOSYS
+CLONE_THREAD = 0x10000
+CLONE3 = 435  # its flags are out of sight; where it is unknown, libc takes clone
 NUMBER_AT, ARCH_AT, FIRST_AT = 0, 4, 16  # of struct seccomp_data
 X32 = 0x40000000  # another way to spell the calls of x86_64
 
@@ -30,10 +32,13 @@ NEWER = (
     437,
     438,
 )  # pidfd_send_signal io_uring_setup open_tree move_mount pidfd_open openat2 ..
-FORBIDDEN: dict[str, tuple[int, int, tuple[int, ...]]] = {  # (its number in linux/audit.h, tgkill, the others)
+FORBIDDEN: dict[
+    str, tuple[int, int, int, tuple[int, ...]]
+] = {  # (its number in linux/audit.h, tgkill, clone, the others)
     "x86_64": (
         0xC000003E,
         234,
+        56,
         (
             *(2, 85, 257, 304),  # open creat openat open_by_handle_at
             *(41, 42, 43, 49, 50, 53, 288),  # socket connect accept bind listen socketpair accept4
@@ -48,6 +53,7 @@ FORBIDDEN: dict[str, tuple[int, int, tuple[int, ...]]] = {  # (its number in lin
     "aarch64": (
         0xC00000B7,
         131,
+        220,
         (
             *(56, 265),
             *(198, 199, 200, 201, 202, 203, 242),
@@ -78,12 +84,16 @@ def confine() -> str | None:
     return None
 
 
-def _program(arch: int, tgkill: int, forbidden: tuple[int, ...]) -> list[tuple[int, int, int, int]]:
-    """Lines (code, lines to skip if so, if not, number). Signals may go to threads of this process alone: abort()."""
+def _program(arch: int, tgkill: int, clone: int, forbidden: tuple[int, ...]) -> list[tuple[int, int, int, int]]:
+    """Lines (code, lines to skip if so, if not, number).
+
+    Signals may go to threads of this process alone, which abort() needs; and there may be new threads, no processes.
+    """
     deny, allow = (RETURN, 0, 0, DENY), (RETURN, 0, 0, ALLOW)
     lines = [(LOAD, 0, 0, ARCH_AT), (JUMP_EQ, 1, 0, arch), deny, (LOAD, 0, 0, NUMBER_AT)]
-    lines += [(JUMP_GE, 0, 1, X32), deny]
+    lines += [(JUMP_GE, 0, 1, X32), deny, (JUMP_EQ, 0, 1, CLONE3), (RETURN, 0, 0, UNKNOWN)]
     for number in forbidden:
         lines += [(JUMP_EQ, 0, 1, number), deny]
-    lines += [(JUMP_EQ, 0, 3, tgkill), (LOAD, 0, 0, FIRST_AT), (JUMP_EQ, 1, 0, os.getpid()), deny]
+    lines += [(JUMP_EQ, 0, 4, tgkill), (LOAD, 0, 0, FIRST_AT), (JUMP_EQ, 0, 1, os.getpid()), allow, deny]
+    lines += [(JUMP_EQ, 0, 4, clone), (LOAD, 0, 0, FIRST_AT), (JUMP_SET, 0, 1, CLONE_THREAD), allow, deny]
     return [*lines, allow]

@@ -22,8 +22,10 @@ import socket
 import sys
 import tempfile
 import traceback
+import wave
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import replace
 from importlib.resources import files
 from io import BytesIO
 from typing import Any, BinaryIO, cast
@@ -63,7 +65,7 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_NOFILE, (N_FILES, N_FILES))
     clip = (files("sottovoce.audio") / "assets" / "known.ogg").read_bytes()
-    _prove(clip)  # what is opened late is open now
+    _prove(clip)
     own_bytes = _addresses_bytes()
     unconfined = confine()
     _prove(clip)
@@ -83,11 +85,23 @@ def main() -> None:
 
 
 def _prove(clip: bytes) -> None:
-    for job in (Job(3600, 60), Job(3600, 60, clean=tuple(Clean))):
-        for pieces in sounds(job, BytesIO(clip), lambda at_s: None)[0]:
+    """Decode the clip in every way there is: modules that are opened at their first use are open then."""
+    cleaned = Job(3600, 60, clean=tuple(Clean))
+    for job, recording in ((Job(3600, 60), clip), (cleaned, clip), (replace(cleaned, apart=True), _stereo())):
+        for pieces in sounds(job, BytesIO(recording), lambda at_s: None)[0]:
             out = _room()
             assert _write(out, pieces)
             os.close(out)
+
+
+def _stereo() -> bytes:
+    """A second of two channels, one of which repeats the other quietly."""
+    file = BytesIO()
+    sound = np.random.default_rng(0).normal(0, 3000, SAMPLE_RATE)
+    with wave.open(file, "wb") as out:
+        out.setparams((2, 2, SAMPLE_RATE, 0, "NONE", ""))
+        out.writeframes(np.stack([sound, sound / 10], 1).astype("<i2").tobytes())
+    return file.getvalue()
 
 
 def _tell(line: socket.socket, answer: dict[str, Any], outs: Iterable[int] = ()) -> None:

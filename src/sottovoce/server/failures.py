@@ -21,6 +21,7 @@ from sottovoce.errors import (
     OptionError,
     SottovoceError,
 )
+from sottovoce.server import record
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +89,7 @@ def body(kind: Kind, message: str, param: str | None = None) -> dict[str, Any]:
 def answer(error: BaseException) -> JSONResponse:
     """The response to an error."""
     kind, message, param = told(error)
+    record.failed(kind.code or kind.type)
     headers = dict(error.headers) if isinstance(error, RequestError) else {}
     if kind.retry_after_s is not None:
         headers.setdefault("Retry-After", str(kind.retry_after_s))

@@ -37,6 +37,7 @@ KIND_BY_NAME = {f.name: str(f.type) for f in (*fields(Layout), *fields(Options))
 KNOWN = frozenset((*OPENAI, *READING, *LAYOUT, *(f.name for f in fields(Options)))) - set(OF_FILES)
 CHUNKING = ("type", "threshold", "prefix_padding_ms", "silence_duration_ms")
 MOST_SPEAKERS = 16  # known by name; OpenAI takes four
+IGNORED = "x-sottovoce-ignored"  # the header that names the fields that have changed nothing
 DATA_URL = re.compile(r"data:[\w.+/;=\" -]*,", re.ASCII)
 IDS = re.compile(r"\[[\d\s,]+\]")  # tokens, and not a text such as [music]
 BAD = Kind(400)
@@ -101,13 +102,13 @@ def wanted(given: Mapping[str, Any], *, translates: bool = False, ignores_unknow
     logprobs = _logprobs(values, format)
     ignored += _chunk(values)
     layout = Layout(**{n: typed(n, values.pop(n)) for n in LAYOUT if n in values})
-    options = _options(values, translates)
+    options = _options(values, translates) | _reading(values)
+    assert not values, f"fields without a reader: {', '.join(values)}"
     if words or any(getattr(layout, n) for n in OF_WORDS):
         options["word_timestamps"] = True
     if (format is Format.DIARIZED_JSON or options.get("known_speakers")) and not options.get("channels"):
         options["diarize"] = True
-    request = _request(options, values)
-    return Wanted(name, request, format, stream, words, segments, logprobs, layout, tuple(ignored))
+    return Wanted(name, _request(options), format, stream, words, segments, logprobs, layout, tuple(ignored))
 
 
 def typed(name: str, given: Any) -> Any:
@@ -216,25 +217,29 @@ def _options(values: dict[str, Any], translates: bool) -> dict[str, Any]:
     return options
 
 
-def _request(options: dict[str, Any], values: dict[str, Any]) -> Request:
-    """The request, with what is read of the recording."""
+def _reading(values: dict[str, Any]) -> dict[str, Any]:
+    """Keywords of `Request.of` that say what is read of the recording; they are taken out of the values."""
+    found: dict[str, Any] = {}
     if "audio_stream" in values:
-        options["stream"] = forms.as_int("audio_stream", values.pop("audio_stream"))
-        if options["stream"] < 0:
-            raise _bad("audio_stream", f"{options['stream']} was given, 0 or more was expected; leave it out")
+        found["stream"] = forms.as_int("audio_stream", values.pop("audio_stream"))
+        if found["stream"] < 0:
+            raise _bad("audio_stream", f"{found['stream']} was given, 0 or more was expected; leave it out")
     if "channel" in values:
-        options["channel"] = forms.as_int("channel", values.pop("channel"))
+        found["channel"] = forms.as_int("channel", values.pop("channel"))
     if "end_s" in values:
-        options["end_s"] = forms.as_float("end_s", values.pop("end_s"))
-        if options["end_s"] <= 0:
-            raise _bad("end_s", f"{options['end_s']} was given, seconds above 0 were expected; leave it out")
+        found["end_s"] = forms.as_float("end_s", values.pop("end_s"))
+        if found["end_s"] <= 0:
+            raise _bad("end_s", f"{found['end_s']} was given, seconds above 0 were expected; leave it out")
     if "clean" in values:
         steps = [part for one in forms.as_list("clean", values.pop("clean")) for part in str(one).split(",")]
-        options["clean"] = [part.strip() for part in steps if part.strip()]
+        found["clean"] = [part.strip() for part in steps if part.strip()]
     if "channels" in values:
         given = forms.as_json("channels", values.pop("channels"))
-        options["channels"] = given if isinstance(given, list) else forms.as_bool("channels", given)
-    assert not values, f"fields without a reader: {', '.join(values)}"
+        found["channels"] = given if isinstance(given, list) else forms.as_bool("channels", given)
+    return found
+
+
+def _request(options: dict[str, Any]) -> Request:
     try:
         return Request.of(options)
     except OptionError as e:

@@ -5,26 +5,31 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from sottovoce.api import N_AHEAD, Left, Whisper
 from sottovoce.config import Config
 from sottovoce.errors import BusyError
-from sottovoce.flow.protocol import Event, Flow
+from sottovoce.flow.parallel import N_IN_FLIGHT
+from sottovoce.flow.protocol import Event, Flow, Opened
 from sottovoce.request import Request
-from sottovoce.server import callers, names, voices
+from sottovoce.server import callers, freshness, names, voices
+from sottovoce.server.aims import Aim, flow_of
 from sottovoce.server.failures import RequestError
 from sottovoce.server.fetching import fetched
-from sottovoce.server.media import Media
+from sottovoce.server.media import Media, Read
+from sottovoce.server.results import DAY_S, Results, open_store
+from sottovoce.server.tracing import open_traces
 from sottovoce.server.turnstile import Turnstile
 from sottovoce.server.uploads import Uploads
+from sottovoce.server.watching import Phase, Seen, Watch
 from sottovoce.serving import Serving
 from sottovoce.text.formats import Transcript
 from sottovoce.text.tokenizer import Tokenizer
@@ -35,18 +40,22 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What is asked of one recording: a model by name, and how it is transcribed."""
+    """What is asked of one recording: a model by name, how it is heard, and what for. text: what is to be aligned."""
 
     model: str
     request: Request
+    aim: Aim = Aim.TRANSCRIPT
+    text: str = ""
 
 
 class House:
     """One a process. warm: the served model has decoded the known clip; only then is anybody served."""
 
-    def __init__(self, config: Config, serving: Serving) -> None:
-        self.config, self.serving = config, serving
-        self.pool = open_pool(config)
+    def __init__(self, config: Config, serving: Serving, version: str = "0") -> None:
+        self.config, self.serving, self.version = config, serving, version
+        self.watch = Watch(open_traces(serving.otlp, version), log_text=serving.log_text)
+        self.pool = open_pool(config, self.watch.changed)
+        self.watch.census, self.watch.ready = self.pool.census, lambda: self.warm
         self.media = Media(serving)
         self.uploads = Uploads()
         self.warm = False
@@ -55,24 +64,32 @@ class House:
         self.fetcher = ThreadPoolExecutor(1, "sottovoce-pull")  # models that are pulled, one after another
         self._served: Whisper | None = None
         self.turnstile = Turnstile(serving.slots, serving.queue, serving.queue_wait_s)
+        self.watch.n_waiting = lambda: self.turnstile.n_waiting
+        self.results = Results(open_store(serving), serving.cache_days * DAY_S)
 
     async def open(self) -> None:
-        """Load the served model, and prove it. Raises ModelError, EngineError."""
+        """Load the served model, unless it is to be loaded later, and prove it. Raises ModelError, EngineError."""
+        self.watch.open()
         await self.uploads.open()
         await self.media.open()
-        self._served = await asyncio.to_thread(Whisper, config=self.config, pool=self.pool)
-        self.turnstile.n_slots = self.serving.slots or self._served.n_together + N_AHEAD
+        self.turnstile.n_slots = self.serving.slots or N_IN_FLIGHT
+        if not self.serving.lazy:
+            self._served = await asyncio.to_thread(Whisper, config=self.config, pool=self.pool)
+            self.turnstile.n_slots = self.serving.slots or self._served.n_together + N_AHEAD
+            self.watch.info = self.version, self.config.model, self._served.device, self._served.compute
         self.warm = True
 
     async def close(self) -> None:
         self.warm, self.closing = False, True
         self.turnstile.close()
         self.fetcher.shutdown(wait=False, cancel_futures=True)
+        await self.results.close()
         if self._served is not None:
             self._served.close()
         await self.media.close()
         await self.uploads.close()
         await asyncio.to_thread(self.pool.close)
+        await self.watch.close()
 
     async def whisper(self, model: str) -> Whisper:
         """A model by name, awake; close it when the request ends. Raises RequestError, ModelError, BusyError."""
@@ -87,20 +104,6 @@ class House:
         others += [name for name in caller.key.models if names.same(name, named)]
         caller.check_model(model or named, named, *others)
         return named
-
-    @asynccontextmanager
-    async def admitted(self, model: str) -> AsyncIterator[Whisper]:
-        """A model by name, for one recording, when it is the caller's turn. Charge him for what he lets it hear.
-
-        Raises ModelError, EngineError, RequestError.
-        """
-        await self._allowed(model)
-        async with self.turnstile.admitted(callers.current().place):
-            whisper = await self.whisper(model)
-            try:
-                yield whisper
-            finally:
-                whisper.close()
 
     async def load(self, model: str) -> None:
         """Have a model awake; the served one stays so. Raises as `whisper`."""
@@ -156,22 +159,47 @@ class House:
     async def run(self, asked: Asked, path: Path) -> AsyncGenerator[Event | Transcript, None]:
         """What becomes known of a recording, its transcript last: the one way that every route takes.
 
-        Closing it withdraws its windows. Raises AudioError, OptionError, ModelError, EngineError, RequestError.
+        What is known already is told at once; who asks for what is being decoded hears it too. When the last of them
+        closes it, its windows are withdrawn. Raises AudioError, OptionError, ModelError, EngineError, RequestError.
         """
-        async with self.admitted(asked.model) as whisper:
+        config = self.config.with_(model=await self._allowed(asked.model))
+        with self.watch.recording() as seen:
+            seen.named(config.model)
+            decode = partial(self._decoded, asked, seen)
+            remembered = asked.aim is Aim.TRANSCRIPT
+            known = self.results.run(path, config, asked.request, decode) if remembered else decode(path)
+            async with aclosing(known) as run:
+                async for event in run:
+                    if origin := freshness.current().origin:
+                        seen.found(origin)
+                    seen.saw(event)
+                    yield event
+
+    async def _decoded(self, asked: Asked, seen: Seen, path: Path) -> AsyncGenerator[Event | Transcript, None]:
+        """What becomes known of a recording as it is decoded. Closing it withdraws its windows."""
+        caller = callers.current()
+        async with AsyncExitStack() as stack:
+            with seen.phase(Phase.QUEUE):
+                await stack.enter_async_context(self.turnstile.admitted(caller.place))
             asked = replace(asked, request=await voices.decoded(asked.request, self.samples))
-            read = await self.media.read(path, asked.request)
-            with callers.current().charged(read.duration_s):
-                _, flow = await self._opened(whisper, read.sound, read.request)
-                async with aclosing(whisper.aevents(flow)) as run:
+            with seen.phase(Phase.LOAD):
+                whisper = await self.whisper(asked.model)
+            stack.callback(whisper.close)
+            with seen.phase(Phase.READ):
+                read = await self.media.read(path, asked.request)
+            stack.enter_context(caller.charged(read.duration_s))
+            yield Opened(read.duration_s)
+            with seen.phase(Phase.TRANSCRIBE):
+                flow = await self._opened(whisper, read, asked)
+                async with aclosing(whisper.aevents(flow, seen.asked)) as run:
                     async for event in run:
                         yield event
 
-    async def _opened(self, whisper: Whisper, sound: Any, request: Request) -> tuple[float, Flow]:
-        """As Whisper.opened, off the event loop; it stops (telling speakers apart takes long) when it is cancelled."""
+    async def _opened(self, whisper: Whisper, read: Read, asked: Asked) -> Flow:
+        """As flow_of, off the event loop; it stops (telling speakers apart takes long) when it is cancelled."""
         left = Left()
         try:
-            return await asyncio.to_thread(whisper.opened, sound, request, left)
+            return await asyncio.to_thread(flow_of, whisper, read.sound, read.request, asked.aim, asked.text, left)
         except asyncio.CancelledError:
             left.is_true = True
             raise

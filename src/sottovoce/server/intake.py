@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -22,8 +23,10 @@ NO_LENGTH = Kind(400, code="invalid_request")
 LEAST_BYTES_PER_S = 1000.0  # of a body on the whole: as slow as the slowest modem that still carries speech
 TEXT_BYTES = 16 * MB  # of a body that is read into memory: JSON, and forms without files
 TEXTS = ("application/json", "application/x-www-form-urlencoded")
-LINGER_S = 1.0  # a client that is refused while it sends is read on, or it would never read the answer
-LINGER_BYTES = 16 * MB
+SHORT_BYTES = 1 << 16  # of a body that comes in one piece, whether somebody reads it or not
+LINGER_S = 10.0  # a client that is refused while it sends is read on, or it would never read the answer
+LINGER_BYTES = 1000 * MB  # asynchronous clients send all they have before they read
+CLOSE = (b"connection", b"close")
 
 
 class Intake:
@@ -40,7 +43,7 @@ class Intake:
         if body.refusal is None:
             await self._app(scope, body.receive, body.send)
         if body.refusal is not None and not body.answers:
-            await body.refuse(scope)
+            await body.refuse()
 
 
 class _Body:
@@ -61,6 +64,7 @@ class _Body:
         self.answers = False
         self.refusal: RequestError | None = None
         length = headers.get(b"content-length", b"0")
+        self._is_long = b"transfer-encoding" in headers or int(length if length.isdigit() else 0) > SHORT_BYTES
         if not length.isdigit():
             self.refusal = RequestError("Content-Length: a number of bytes was expected; leave it out", NO_LENGTH)
         elif int(length) > self._most_bytes:
@@ -97,23 +101,35 @@ class _Body:
         if self.refusal is not None and not self.answers:
             return  # refuse() says it
         self.answers = True
-        await self._send(message)
+        if self._is_whole or not self._is_long:
+            await self._send(message)
+        elif message["type"] == "http.response.start":
+            await self._send({**message, "headers": [*message.get("headers", ()), CLOSE]})
+        elif message.get("more_body", False):
+            await self._send(message)
+        else:
+            await self._send({**message, "more_body": True})
+            await self._read_on()
+            await self._send({"type": "http.response.body", "body": b""})
 
-    async def refuse(self, scope: Scope) -> None:
-        """Say why, and close; a client that still sends is read on for a moment, so that it comes to hear it."""
+    async def refuse(self) -> None:
+        """Say why, and close."""
         assert self.refusal is not None
         response = failures.answer(self.refusal)
         head: Message = {"type": "http.response.start", "status": response.status_code}
-        await self._send({**head, "headers": [*response.raw_headers, (b"connection", b"close")]})
+        await self._send({**head, "headers": [*response.raw_headers, CLOSE]})
         await self._send({"type": "http.response.body", "body": bytes(response.body), "more_body": True})
+        if self.refusal.kind is not SLOW:
+            await self._read_on()
+        await self._send({"type": "http.response.body", "body": b""})
+
+    async def _read_on(self) -> None:
+        """Drop what the client still sends, for a moment: one that is cut off while it sends never reads the answer."""
         n_bytes = 0
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(LINGER_S):
                 while n_bytes < LINGER_BYTES:
                     message = await self._receive()
                     n_bytes += len(message.get("body", b""))
                     if message["type"] != "http.request" or not message.get("more_body", False):
-                        break
-        except TimeoutError:
-            pass
-        await self._send({"type": "http.response.body", "body": b""})
+                        return

@@ -55,7 +55,7 @@ class _Watch:
         self.left = False
         self._receive = receive
         self._kept: list[Message] = []  # read by the watcher, and not yet by the handler
-        self._gone = asyncio.Event()
+        self._gone, self._arrived = asyncio.Event(), asyncio.Event()
         self._watcher: asyncio.Task[None] | None = None
         self._ended = False
 
@@ -79,6 +79,8 @@ class _Watch:
             elif not message.get("more_body", False):
                 self.begin()
             return message
+        if not self._kept:
+            await self._arrived.wait()  # the watcher may not have run yet
         if self._kept:
             return self._kept.pop(0)
         await self._gone.wait()
@@ -91,9 +93,11 @@ class _Watch:
                 self._leave()
                 return
             self._kept.append(message)
+            self._arrived.set()
 
     def _leave(self) -> None:
         self._gone.set()
+        self._arrived.set()
         if not self.left and not self._ended:
             self.left = True
             self.task.cancel("the client has left")

@@ -42,8 +42,8 @@ GRACE_S = 0.5  # to end what nobody waits for any more, before it is ended
 AGAIN_S = 1.0  # until another child is tried where one did not start
 N_JOBS = 1000  # of one child; codecs leak, and so does the memory between what is freed
 N_TRIES = 2  # of a recording whose child was ended by somebody else
-CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE, signal.SIGSYS, signal.SIGTRAP}
-OVERTIME = {signal.SIGXCPU, signal.SIGALRM}
+CRASHES = {getattr(signal, f"SIG{name}", None) for name in ("SEGV", "BUS", "ABRT", "ILL", "FPE", "SYS", "TRAP")}
+OVERTIME = {getattr(signal, name, None) for name in ("SIGXCPU", "SIGALRM")}  # not every system has them
 
 UNKNOWN = "the recording could not be decoded; convert it to wav or flac"
 LOST = Kind(503, "server_error", "decoder_lost", retry_after_s=1)
@@ -169,7 +169,10 @@ class Media:
     async def _ask(self, path: Path, job: Job) -> tuple[dict[str, Any], list[int]]:
         """A child's answer. Raises Lost, RequestError."""
         async with self._child() as child:
-            file = os.open(path, os.O_RDONLY)
+            try:
+                file = os.open(path, os.O_RDONLY)
+            except OSError as e:
+                raise AudioError(f"the recording cannot be read ({e.strerror}); send it again") from e
             try:
                 child.ask(job, file)
             finally:

@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from sottovoce.errors import DownloadError
 from sottovoce.model import hub, networks
-from sottovoce.server import failures, names, streaming
+from sottovoce.server import document, failures, names, streaming
 from sottovoce.server.failures import BY_STATUS, Kind, RequestError
 from sottovoce.server.house import House
 from sottovoce.server.names import Alias, resolved, shown, stored
@@ -104,7 +104,7 @@ async def delete(request: Request, id: str) -> ModelDeleted:
     raise RequestError(f"model: {id} was given, an alias of {shown(target)}; delete that", Kind(400), "model")
 
 
-@router.post("/{id:path}/load", response_model=ModelStatus, response_model_exclude_none=True)
+@router.post("/{id:path}/load", response_model=ModelStatus, response_model_exclude_none=True, responses=document.EVENTS)
 async def load(request: Request, id: str, stream: bool = False) -> Response:
     """Have a model awake. With stream, or where events are accepted: progress while it loads."""
     house = _house(request)
@@ -124,7 +124,7 @@ async def unload(request: Request, id: str) -> ModelStatus:
     return await asyncio.to_thread(_status, house, id)
 
 
-@router.post("/{id:path}/pull", response_model=ModelStatus, response_model_exclude_none=True)
+@router.post("/{id:path}/pull", response_model=ModelStatus, response_model_exclude_none=True, responses=document.EVENTS)
 async def pull(request: Request, id: str, stream: bool = False) -> Response:
     """Fetch a model that is published. With stream, or where events are accepted: progress in bytes."""
     house = _managed(request)

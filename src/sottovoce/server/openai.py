@@ -14,16 +14,16 @@ from fastapi.responses import Response
 
 from sottovoce.errors import AudioError
 from sottovoce.flow.protocol import Event
-from sottovoce.server import answers, forms, streaming
+from sottovoce.server import answers, described, forms, streaming
 from sottovoce.server.failures import Kind, RequestError
-from sottovoce.server.fields import wanted
+from sottovoce.server.fields import IGNORED, wanted
 from sottovoce.server.house import Asked, House
 from sottovoce.server.uploads import Upload
 from sottovoce.text.formats import Transcript
 
 router = APIRouter(prefix="/v1/audio", tags=["audio"])
 INVALID = Kind(400, code="invalid_audio")
-IGNORED = "x-sottovoce-ignored"  # names the fields that have changed nothing
+Answer = answers.Transcription | answers.TranscriptionVerbose | answers.TranscriptionDiarized
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +34,23 @@ class Given:
     path: Path
 
 
-@router.post("/transcriptions")
+@router.post(
+    "/transcriptions",
+    response_model=Answer,
+    responses=described.texts("The transcript, in the format that was asked for"),
+    openapi_extra=described.body(),
+)
 async def transcriptions(request: Request) -> Response:
     """The words of a recording, as they are spoken."""
     return await _answered(request, translates=False)
 
 
-@router.post("/translations")
+@router.post(
+    "/translations",
+    response_model=Answer,
+    responses=described.texts("The translation, in the format that was asked for"),
+    openapi_extra=described.body(translates=True),
+)
 async def translations(request: Request) -> Response:
     """The words of a recording, in English."""
     return await _answered(request, translates=True)
@@ -52,7 +62,8 @@ async def _answered(request: Request, translates: bool) -> Response:
         got = await stack.enter_async_context(given(request, house))
         ignores = house.serving.unknown_fields == "ignore"
         want = wanted(got.fields, translates=translates, ignores_unknown=ignores)
-        asked = Asked(await house.named(want.name), want.request)
+        await house.named(want.name)  # an unknown model is told before anything is decoded
+        asked = Asked(want.name or house.config.model, want.request)
         headers = {IGNORED: ", ".join(want.ignored).encode("ascii", "replace").decode()} if want.ignored else {}
         if want.stream:
             run = await stack.enter_async_context(aclosing(streaming.ahead(_run(house, asked, got.path))))

@@ -18,9 +18,10 @@ def patient(head_s: float) -> type[HttpToolsProtocol]:
     """A protocol for uvicorn's setting `http`, that waits so long for the head of a request."""
 
     class Patient(HttpToolsProtocol):
-        """One connection. _n: bytes of a head that is not whole yet."""
+        """One connection. _n: bytes of a head that is not whole yet. _has_head: and its body is not."""
 
         _n = 0
+        _has_head = False
         _giving_up: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: Any) -> None:
@@ -28,7 +29,7 @@ def patient(head_s: float) -> type[HttpToolsProtocol]:
             self._begin()
 
         def data_received(self, data: bytes) -> None:
-            if self._giving_up is None and self._is_between():
+            if self._giving_up is None and not self._has_head:
                 self._begin()
             self._n += len(data)
             super().data_received(data)
@@ -38,14 +39,16 @@ def patient(head_s: float) -> type[HttpToolsProtocol]:
 
         def on_headers_complete(self) -> None:
             self._end()
+            self._has_head = True
             super().on_headers_complete()
+
+        def on_message_complete(self) -> None:
+            self._has_head = False
+            super().on_message_complete()
 
         def connection_lost(self, exc: Exception | None) -> None:
             self._end()
             super().connection_lost(exc)
-
-        def _is_between(self) -> bool:
-            return self.cycle is None or bool(self.cycle.response_complete)
 
         def _begin(self) -> None:
             self._n = 0
