@@ -270,7 +270,7 @@ def test_the_same_text_with_a_term_proposed_is_what_was_found() -> None:
     assert heard([("Prynne", 1.0)], PLAIN, [proposed, replace(PLAIN)])[0] is PLAIN
 
 
-# --- on the ladder ------------------------------------------------------------------------------------------------------
+# --- on the ladder ----------------------------------------------------------------------------------------------------
 
 
 def climbed(
@@ -298,17 +298,18 @@ def test_silence_is_not_believed_because_it_passes() -> None:
     """Such a window was skipped: its words were lost."""
     unsure = replace(RIGHT, avg_logprob=-1.4, no_speech_prob=0.9)
     found, _ = climbed([PLAIN, RIGHT, unsure, unsure], (0.0,), lambda _: 0)
-    assert found.best is PLAIN
+    assert found.best == PLAIN
 
 
 def test_terms_are_heard_also_where_no_rung_passes() -> None:
     bad, worse = replace(PLAIN, temperature=0.0), replace(PLAIN, temperature=0.2)
-    how = {id(bad): 1, id(worse): 2, id(RIGHT): 1}
-    found, asked = climbed([bad, worse, RIGHT, RIGHT], (0.0, 0.2), lambda d: how[id(d)])
-    assert found.best is RIGHT
-    assert found.tried == (bad, worse)
-    assert not found.passed
-    how[id(RIGHT)] = 2
-    found, _ = climbed([bad, worse, RIGHT, RIGHT], (0.0, 0.2), lambda d: how[id(d)])
-    assert found.best is bad, "what is worse is not taken"
+
+    def badness(d: Decoded) -> int:
+        return 1 if d.temperature == 0 else 2
+
+    found, asked = climbed([bad, worse, RIGHT, RIGHT], (0.0, 0.2), badness)
+    assert (found.best, found.tried, found.passed) == (RIGHT, (bad, worse), False)
     assert all(isinstance(a.search.temperature, float) for a in asked)
+    much_worse = replace(RIGHT, temperature=0.2)
+    found, _ = climbed([bad, worse, much_worse, much_worse], (0.0, 0.2), badness)
+    assert found.best == bad, "what is worse is not taken"
