@@ -82,7 +82,8 @@ def test_no_name_reaches_beyond_the_models_of_this_disk(service: Inhouse, name: 
 
 def test_models_are_left_alone_where_there_are_keys() -> None:
     assert Serving().manages_models
-    assert not Serving(api_key="sk-" + "k" * 40).manages_models
+    assert not Serving(host="0.0.0.0", api_key="sk-" + "k" * 40).manages_models
+    assert Serving(host="0.0.0.0", keys="keys.toml").manages_models, "of callers with keys, admins may"
     assert not Serving(host="0.0.0.0", open_to_all=True).manages_models
     assert Serving(api_key="sk-" + "k" * 40, manage_models="always").manages_models
 

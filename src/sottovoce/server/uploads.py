@@ -160,7 +160,9 @@ class Uploads:
                         case "file":
                             assert kept is not None
                             await kept.finish()
-                            items.append((value[0], Upload(kept, value[1], value[2])))
+                            upload = Upload(kept, value[1], value[2])
+                            stack.callback(upload.file.close)  # also where the form never comes to its end
+                            items.append((value[0], upload))
                         case "field":
                             items.append(value)
         if not parts.is_whole:
