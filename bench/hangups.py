@@ -87,7 +87,7 @@ def request(sound: bytes, streams: bool) -> tuple[bytes, bytes]:
     body += sound + f"\r\n--{BOUNDARY}--\r\n".encode()
     head = (
         f"POST {ROUTE} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {KEY}\r\n"
-        "Cache-Control: no-store\r\n"  # each is work of its own: one who asks for the same follows, and takes no slot
+        "Cache-Control: no-store\r\n"  # each is decoded by itself
         f"Content-Type: multipart/form-data; boundary={BOUNDARY}\r\n"
         f"Content-Length: {len(body)}\r\n\r\n"
     ).encode()

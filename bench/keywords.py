@@ -36,12 +36,13 @@ ENDS = ["", "", *re.findall("[a-z]+", "son man ski ova ez ini berg ford ley stei
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Of one way of decoding: rare words that were found of all, edits of all words, seconds."""
+    """Of one way of decoding: rare words that were found of all, edits of all words, seconds, texts by clip."""
 
     n_found: int
     n: int
     edits: Edits
     seconds: float
+    texts: dict[str, str]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,33 +61,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "keywords as hotwords": {"hotwords": " ".join(own)},
     }
     print(f"{len(half)} clips of the half {args.half!r}, {len(own)} rare words; commit {commit()}\n")
-    print("| model | beams | way | rare words found | WER | s |\n|---|---|---|---|---|---|")
+    print("| model | beams | way | rare words found | WER | texts that differ | s |\n|---|---|---|---|---|---|---|")
     for model in args.models:
         with Whisper(model) as whisper:
             for beams in args.beams:
+                plain: dict[str, str] = {}
                 for way, options in ways.items():
                     f = measure(whisper, half, rare, {"beam_size": int(beams), **options})
                     share = f"{f.n_found} of {f.n} ({100 * f.n_found / f.n:.0f} %)"
-                    cells = [model, beams, way, share, f"{100 * f.edits.rate:.1f} %", f"{f.seconds:.1f}"]
+                    plain = plain or f.texts
+                    changed = [name for name, text in f.texts.items() if text != plain[name]]
+                    counts = f"{len(changed)} of {len(f.texts)}", f"{f.seconds:.1f}"
+                    cells = [model, beams, way, share, f"{100 * f.edits.rate:.1f} %", *counts]
                     print("| " + " | ".join(cells) + " |", flush=True)
+                    for name in changed if "alone" in way else ():
+                        print(f"  {name}: {plain[name]!r} -> {f.texts[name]!r}")
     return 0
 
 
 def measure(whisper: Whisper, clips: Sequence[Clip], rare: dict[str, list[str]], options: dict[str, object]) -> Found:
     """Transcribe the clips together, and count."""
     n_found = n = 0
-    total, began = Edits(), time.perf_counter()
+    total, texts, began = Edits(), dict[str, str](), time.perf_counter()
     for name, said in whisper.transcribe_each([(c.name, str(c.path)) for c in clips], language="en", **options):
         if not isinstance(said, Done):
             continue
         if said.error is not None:
             raise said.error
         assert said.transcript is not None
+        texts[name] = said.transcript.text
         written = words(said.transcript.text)
         n_found += len(set(written) & set(rare[name]))
         n += len(rare[name])
         total += edits(words(next(c.reference for c in clips if c.name == name) or ""), written)
-    return Found(n_found, n, total, time.perf_counter() - began)
+    return Found(n_found, n, total, time.perf_counter() - began, texts)
 
 
 def words(text: str) -> list[str]:

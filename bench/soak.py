@@ -104,7 +104,8 @@ def drawn(clips: Sequence[Clip], server: Server, args: argparse.Namespace, chanc
     q = question(clip.name, clip.path, clip.duration_s, server.address, ROUTE, fields)
     if chance.random() < SHARE_BROKEN:
         noise = bytes(chance.randrange(256) for _ in range(64))
-        at = len(q.data) // 2
+        head = q.data.index(b"octet-stream\r\n\r\n") + 16  # of the recording: what is broken there is no media any more
+        at = chance.choice((head, len(q.data) // 2))
         q = replace(q, data=q.data[:at] + noise + q.data[at + len(noise) :])
     return q
 

@@ -47,7 +47,8 @@ class Inhouse:
         return house
 
     def client(self, key: str | None = None, **more: Any) -> httpx.Client:
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        headers = {"Cache-Control": "no-store"}  # each request is work of its own
+        headers |= {"Authorization": f"Bearer {key}"} if key else {}
         return httpx.Client(base_url=self.url, headers=headers, timeout=120, trust_env=False, **more)
 
 

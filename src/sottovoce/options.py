@@ -22,8 +22,9 @@ class Options:
     clips: (start_s, end_s) pairs; an end of None is the end of the recording; empty: all of it.
     hotwords: words to expect, given to every window as context. chunk_length: the longest window, seconds, at most 30.
     keywords: terms that the decoder prefers where the model holds them for possible, each with its weight (1 is usual,
-    10 the most); they are no prompt, and there may be thousands. replacements: (from, to) pairs that the text is mended
-    by, in this order: whole words, whatever their case; between slashes a regular expression, whose groups are \\1.
+    10 the most); they are no prompt, and there may be thousands. Without 0 in temperature nobody listens for them: a
+    term is heard at 0. replacements: (from, to) pairs that the text is mended by, in this order:
+    whole words, whatever their case; between slashes a regular expression, whose groups are \\1.
     languages: those that may be spoken. Detection chooses among them; with more than one, a recording that switches is
     followed, and each segment says its language. multilingual: the same among all languages; the sequential strategy
     hears one language a window, as faster-whisper does. language_detection_segments: windows that may be listened to

@@ -83,7 +83,7 @@ class Found:
     def checkpoint(self) -> longform.Checkpoint:
         """What a flow must know of it."""
         lag_s = self.files.card.lag_s if self.files.card else None
-        return longform.Checkpoint(self.dims.n_mels, self.dims.n_vocab, self.dims.n_text_ctx, lag_s)
+        return longform.Checkpoint(self.dims.n_mels, self.dims.n_vocab, self.dims.n_text_ctx, lag_s, self.rows)
 
     def build(self, device: str) -> Engine:
         """Load the weights on a device, and make an engine of them. Raises ModelError, EngineError."""

@@ -101,6 +101,26 @@ def test_three_ways_to_choose_are_one(seed: int, k: int) -> None:
     assert n_boosted > 20
 
 
+def test_the_few_terms_of_a_window_leave_the_large_tree_where_it_is() -> None:
+    """Each window's own made all trees be joined anew."""
+    large = tree(some_terms(np.random.default_rng(0), 200, 300), GREEDY, BEAMS)
+    rules, host = RuleBook(V, 4, 96, torch.device("cpu")), HostRules(V, 4, 96)
+    for row in range(3):
+        for each in (rules, host):
+            each.reset_([row], Decode((1,), keywords=large if row < 2 else tree({(7, 8): 1.0}, GREEDY, BEAMS)))
+    before = rules._boosts._tables.gains.data_ptr()
+    for i in range(10):
+        few = tree({(i, i + 1, 5): 1.0, (i + 2,): 2.0}, GREEDY, BEAMS)
+        for each in (rules, host):
+            each.reset_([3], Decode((1,), keywords=few))
+        rules.update_(torch.tensor([7, i]), torch.tensor([0, 3]))
+        host.update_(np.array([7, i]), np.array([0, 3]))
+        found, expected = rules.gains([0, 1, 2, 3]), host.gains([0, 1, 2, 3])
+        assert found is not None and expected is not None
+        np.testing.assert_allclose(found.numpy(), expected, atol=1e-6)
+    assert rules._boosts._tables.gains.data_ptr() == before
+
+
 def test_beams_that_continue_each_other_take_their_open_terms_along() -> None:
     k = tree({(1, 2, 3): 1.0}, GREEDY, BEAMS)
     ask = Decode((1,), search=Search(beam_size=2), keywords=k)

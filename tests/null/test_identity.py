@@ -66,6 +66,10 @@ def an_app(watch: Watch) -> FastAPI:
     async def model(name: str) -> dict[str, str]:
         return {"name": name}
 
+    @app.get("/mine")
+    async def mine() -> None:
+        records.asked_by("accounting")
+
     @app.get("/busy")
     async def busy() -> None:
         raise BusyError("nobody is free")
@@ -121,6 +125,11 @@ def test_every_answer_has_a_name_also_where_none_was_meant(watch: Watch, log: io
     assert watch.metrics.total(m.REJECTED, reason="busy") == 1
     assert watch.metrics.total(m.REQUESTS, status="5xx") == 2
     assert watch.n_requests == 0
+
+
+def test_the_line_names_the_key_that_was_shown(watch: Watch, log: io.StringIO) -> None:
+    asyncio.run(ask(an_app(watch), "/mine"))
+    assert [line["user.name"] for line in told(log)] == ["accounting"]
 
 
 def test_who_hangs_up_is_no_failure_of_ours(watch: Watch, log: io.StringIO) -> None:

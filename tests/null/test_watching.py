@@ -17,6 +17,7 @@ from sottovoce.engine.loop import Asked
 from sottovoce.errors import AudioError
 from sottovoce.flow.protocol import Known
 from sottovoce.server import record as records
+from sottovoce.server.freshness import Origin
 from sottovoce.server.gpus import Gpus
 from sottovoce.server.recent import Recent, quantile
 from sottovoce.server.record import Record
@@ -77,14 +78,19 @@ def test_a_recording_is_timed_on_its_way(watch: Watch, clock: Clock) -> None:
     assert record.text is None
 
 
-def test_what_was_remembered_was_no_work(watch: Watch) -> None:
+@pytest.mark.parametrize("origin", list(Origin))
+def test_what_was_remembered_was_no_work(watch: Watch, origin: Origin) -> None:
     with watch.recording() as seen:
         seen.named("base")
-        seen.found("hit")
+        seen.found(origin)
+        seen.found(origin)
         seen.saw(a_transcript(dropped=(Dropped(4.0, 6.5, "no words"),)))
-    assert watch.metrics.total(m.RECORDINGS, outcome="answered") == 1
-    assert watch.metrics.total(m.REAL_TIME_FACTOR) == 0
-    assert watch.metrics.total(m.DROPPED_SPANS) == 0, "they were counted when it was decoded"
+    was_decoded = origin in (Origin.MISS, Origin.BYPASS)
+    kept = watch.metrics
+    assert kept.total(m.RECORDINGS, outcome="answered") == 1
+    assert kept.total(m.CACHE_LOOKUPS, result=origin) == 1, "counted once"
+    assert kept.total(m.REAL_TIME_FACTOR) == was_decoded
+    assert kept.total(m.DROPPED_SPANS) == was_decoded, "they are counted where it is decoded"
 
 
 @pytest.mark.parametrize(

@@ -214,7 +214,8 @@ def test_one_server_stays_for_all_commands_and_ends_when_told(home: Home) -> Non
 
     third = home.pid
     stopped = run("resident", "stop", cwd=home.folder, env=home.env)
-    assert f"ended  pid {third}" in stopped.stdout and not lives(third)
+    assert f"ended  pid {third}" in stopped.stdout
+    until(lambda: not lives(third))
     assert not list(home.runtime.glob("sottovoce/*.sock")) and not home.residents
     assert "no resident server" in run("resident", "status", cwd=home.folder, env=home.env).stdout
 

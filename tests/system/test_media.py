@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 
 import av
@@ -68,13 +69,28 @@ def silence(path: Path, duration_s: float) -> Path:
 
 async def busy(media: Media, path: Path) -> asyncio.Task[object]:
     """A task that reads a recording; its child is at work."""
-    (pid,) = media.pids
-    before = cpu_s(pid)
     task = asyncio.ensure_future(media.read(path, PLAIN))
-    while cpu_s(pid) < before + 0.05:
-        await asyncio.sleep(0.01)
-    assert not task.done()
+    await at_work(media, path, task)
     return task
+
+
+async def at_work(media: Media, path: Path, task: asyncio.Task[object]) -> int:
+    """The child that holds a recording."""
+    while not task.done():
+        for pid in media.pids:
+            if holds(pid, path):
+                return pid
+        await asyncio.sleep(0.005)
+    raise AssertionError("the recording was read before anybody could look")
+
+
+def holds(pid: int, path: Path) -> bool:
+    with suppress(OSError):
+        for file in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(OSError):
+                if file.readlink() == path:
+                    return True
+    return False
 
 
 def cpu_s(pid: int) -> float:
@@ -210,13 +226,11 @@ def test_a_child_that_is_killed_at_work_is_replaced_and_its_recording_read_again
 def test_a_child_that_is_killed_each_time_is_an_error_with_a_name(long: Path) -> None:
     async def look(media: Media) -> None:
         task = await busy(media, long)
-        os.kill(media.pids[0], signal.SIGKILL)
-        while not media.pids or cpu_s(media.pids[0]) < 0.8:
-            await asyncio.sleep(0.01)
-        while not task.done():
-            for pid in media.pids:
-                os.kill(pid, signal.SIGKILL)
-            await asyncio.sleep(0.05)
+        (first,) = media.pids
+        os.kill(first, signal.SIGKILL)
+        while (second := await at_work(media, long, task)) == first:
+            await asyncio.sleep(0.005)
+        os.kill(second, signal.SIGKILL)
         with pytest.raises(RequestError) as caught:
             await task
         assert (caught.value.kind.status, caught.value.kind.code) == (503, "decoder_lost")
@@ -227,10 +241,13 @@ def test_a_child_that_is_killed_each_time_is_an_error_with_a_name(long: Path) ->
 
 def test_a_codec_that_crashes_is_the_recordings_fault_and_nobody_elses(long: Path) -> None:
     async def look(media: Media) -> None:
+        lost: list[str] = []
+        media.on_lost = lost.append
         task = await busy(media, long)
         os.kill(media.pids[0], signal.SIGSEGV)
         with pytest.raises(AudioError, match="crashed"):
             await task
+        assert lost == ["crashed"], "whoever watches is told"
         assert isinstance((await media.read(KNOWN, PLAIN)).sound, np.ndarray)
 
     within(look)
@@ -239,11 +256,14 @@ def test_a_codec_that_crashes_is_the_recordings_fault_and_nobody_elses(long: Pat
 def test_a_decoder_that_hangs_is_ended(long: Path) -> None:
     async def look(media: Media) -> None:
         task = await busy(media, long)
+        lost: list[str] = []
+        media.on_lost = lost.append
         (stopped,) = media.pids
         os.kill(stopped, signal.SIGSTOP)
         with pytest.raises(RequestError) as caught:
             await task
         assert (caught.value.kind.status, caught.value.kind.code) == (400, "audio_too_slow")
+        assert lost == ["overtime"]
         with pytest.raises(ProcessLookupError):
             os.kill(stopped, 0)
         assert isinstance((await media.read(KNOWN, PLAIN)).sound, np.ndarray)
@@ -255,6 +275,7 @@ def test_who_hangs_up_frees_the_child(long: Path) -> None:
     async def look(media: Media) -> None:
         task = await busy(media, long)
         (left,) = media.pids
+        os.kill(left, signal.SIGSTOP)  # so that it is not ready in a moment
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -271,6 +292,22 @@ def test_who_hangs_up_frees_the_child(long: Path) -> None:
         assert media.pids == (kept,), "what is ready in a moment is waited for"
 
     within(look)
+
+
+def test_closing_answers_who_still_waits(long: Path) -> None:
+    async def look() -> None:
+        media = Media(Serving(decoders=1))
+        await media.open()
+        task = await busy(media, long)
+        waiting = asyncio.ensure_future(media.read(KNOWN, PLAIN))
+        await asyncio.sleep(0)
+        await media.close()
+        for asked in (task, waiting):
+            with pytest.raises(RequestError) as caught:
+                await asyncio.wait_for(asked, 10)
+            assert caught.value.kind.code == "decoder_lost"
+
+    asyncio.run(look())
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc and prlimit are Linux's")

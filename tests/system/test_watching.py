@@ -102,7 +102,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Iter
     folder = tmp_path_factory.mktemp("watching")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    command = [COMMAND, "serve", "--port", str(port), "--model", "tiny.en", "--otlp", receiver.url]
+    command = [COMMAND, "serve", "--port", str(port), "--model", "tiny.en", "--otlp", receiver.url, "--cache", "memory"]
     # a batch of spans is sent when it is half a second old
     env = environ(NO_PROXY="127.0.0.1", OTEL_BSP_SCHEDULE_DELAY="500")
     with (folder / "log").open("wb") as log, subprocess.Popen(command, env=env, stderr=log, stdout=log) as process:

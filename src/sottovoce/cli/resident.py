@@ -90,12 +90,19 @@ def end(one: Resident) -> bool:
         _ask_to_end(one)
     until_s = time.monotonic() + END_S
     while time.monotonic() < until_s:
-        try:
-            os.kill(one.pid, 0)
-        except OSError:
+        now = _read(Path(one.socket).with_suffix(".json"))
+        if now is None or now.pid != one.pid or not _is_there(one.pid):
             return True
         time.sleep(0.02)
     return False
+
+
+def _is_there(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def forget(socket_path: str) -> None:

@@ -74,9 +74,7 @@ def serve(**given: Any) -> int:
     logs.start(config.log_level, serving.log_format, __version__)
     listening = _listening(serving)
     try:
-        app = create_app(
-            config, serving, __version__, lambda: click.echo(_greeting(config, serving, listening), err=True)
-        )
+        app = create_app(config, serving, __version__, lambda: logs.announce(_greeting(config, serving, listening)))
         _run(
             app,
             ending.Server(_of_uvicorn(app, config, serving), app.state.door, app.state.house.results.end, serving),
@@ -151,4 +149,4 @@ def _greeting(config: Config, serving: Serving, listening: socket.socket) -> str
     host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
     address = f"http{'s' if serving.tls_cert else ''}://{host}:{port}"
     who = "with a key" if serving.has_keys else "everybody, without keys" if serving.is_public else "this machine"
-    return f"sottovoce: serving {config.model} on {address} (answers: {who}; routes: {address}/docs; to end: Ctrl-C)"
+    return f"serving {config.model} on {address} (answers: {who}; routes: {address}/docs; to end: Ctrl-C)"

@@ -110,8 +110,8 @@ def facts(stats: Stats) -> list[tuple[str, str]]:
     """(name, what is said of it) for all but models and GPUs."""
     minute, totals, process = stats["last_minute"], stats["totals"], stats["process"]
     state = "ready" if stats["ready"] else "not ready"
-    hits, joined, misses = (totals[f"cache_{what}"] for what in ("hits", "joined", "misses"))
-    share = f" ({(hits + joined) / (hits + joined + misses):.0%})" if hits + joined + misses else ""
+    hits, shared, misses = (totals[f"cache_{what}"] for what in ("hits", "shared", "misses"))
+    share = f" ({(hits + shared) / (hits + shared + misses):.0%})" if hits + shared + misses else ""
     sound = _duration(totals["audio_s"])
     return [
         ("server", f"sottovoce {stats['version']}, {state}, up {_duration(stats['uptime_s'])}"),
@@ -123,7 +123,7 @@ def facts(stats: Stats) -> list[tuple[str, str]]:
         ("first text", _spread(minute["first_segment_s"])),
         ("queue", _spread(minute["queue_s"])),
         ("loop lag", _spread(minute["loop_lag_s"])),
-        ("cache", f"{hits} hits, {joined} joined, {misses} misses{share}"),
+        ("cache", f"{hits} hits, {shared} shared, {misses} misses{share}"),
         ("windows", f"{totals['windows']}, {totals['windows_retried']} retried, {totals['windows_dropped']} dropped"),
         ("all time", f"{totals['recordings']} recordings, {sound} of sound, {totals['rejected']} rejected"),
         ("process", f"{process['memory_bytes'] / 1e6:.0f} MB, {_duration(process['cpu_s'])} of CPU"),

@@ -2,7 +2,8 @@
 
 The trees of all rows lie one behind the other, so that a node is one number; node 0 belongs to rows without keywords,
 and nothing goes on from it. A node with few edges has them in a list of WIDEST; the root, and a node with more, has a
-dense line over the vocabulary, in which the root's edges are too. Twin: boosts.py.
+dense line over the vocabulary, in which the root's edges are too. A window's few terms are a tree too: behind the last
+there is room for some, so that the large ones are not copied for each. Twin: boosts.py.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from sottovoce.engine.stream import Stream
 from sottovoce.types import Decode, Keywords
 
 WIDEST = 32  # edges of a node that are kept as a list
-TREES_KEPT = 8  # sets of keywords, before those go that nobody uses
+TREES_KEPT = 8  # that nobody uses, the largest: a small one is quickly made anew
+SPARE_NODES, SPARE_LINES = 2048, 32  # room for small trees; a line over the vocabulary takes 0.8 MB
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,6 +53,25 @@ class _Tables:
         ]
         return cls(*(torch.cat([getattr(p, name) for p in moved]) for name in cls.__slots__))
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """How many nodes and lines."""
+        return len(self.line), len(self.line_gains)
+
+    def blank(self, n_nodes: int, n_lines: int) -> _Tables:
+        """Room for so many: tables of the same kind in which nothing counts yet."""
+        old = [getattr(self, name) for name in self.__slots__]
+        sizes = [n_nodes] * 6 + [n_lines] * 3
+        return _Tables(*(t.new_zeros(n, *t.shape[1:]) for t, n in zip(old, sizes, strict=True)))
+
+    def write_(self, tree: _Tables, node: int, line: int) -> None:
+        """A tree whose nodes and lines begin here, in place."""
+        moved = {"targets": node, "line": line, "line_targets": node}
+        for name in self.__slots__:
+            at = line if name.startswith("line_") else node
+            new = getattr(tree, name)
+            getattr(self, name)[at : at + len(new)] = new + moved[name] if name in moved else new
+
 
 class DeviceBoosts:
     """By row on the device: the node where it stands, and whether its gains can be taken back."""
@@ -64,6 +85,7 @@ class DeviceBoosts:
         self._trees: dict[int, tuple[Keywords, _Tables]] = {}  # by identity
         self._roots: dict[int, int] = {}
         self._tables = self._nobody = _tables(None, n_vocab, device)
+        self._end = self._tables.size  # nodes and lines behind this are free
 
     def reset_(self, rows: Seq[int], where: Tensor, ask: Decode) -> None:
         """These rows, which are `where` on the device, begin with the keywords of `ask`."""
@@ -114,14 +136,27 @@ class DeviceBoosts:
 
     def _add(self, keywords: Keywords) -> None:
         """A tree more; rows that are in others stay where they are."""
-        if len(self._trees) >= TREES_KEPT:
-            used = {id(k) for k in self._rows.values()}
-            self._trees = {i: tree for i, tree in self._trees.items() if i in used}
-        self._trees[id(keywords)] = keywords, _tables(keywords, self.n_vocab, self.device)
-        parts = [tables for _, tables in self._trees.values()]
-        self._tables = _Tables.joined([self._nobody, *parts])
-        sizes = [len(tables.line) for tables in (self._nobody, *parts)]
-        roots = dict(zip(self._trees, np.cumsum(sizes).tolist(), strict=False))
+        tree = _tables(keywords, self.n_vocab, self.device)
+        (node, line), (n_nodes, n_lines), (all_nodes, all_lines) = self._end, tree.size, self._tables.size
+        if node + n_nodes > all_nodes or line + n_lines > all_lines:
+            self._join(n_nodes, n_lines)
+            node, line = self._end
+        self._tables.write_(tree, node, line)
+        self._trees[id(keywords)] = keywords, tree
+        self._roots[id(keywords)] = node
+        self._end = node + n_nodes, line + n_lines
+
+    def _join(self, n_nodes: int, n_lines: int) -> None:
+        """The trees anew, with room for so many nodes and lines, and some more."""
+        used = {id(k) for k in self._rows.values()}
+        unused = sorted(self._trees.keys() - used, key=lambda i: self._trees[i][1].size, reverse=True)
+        for i in unused[TREES_KEPT:]:
+            del self._trees[i]
+        parts = [self._nobody, *(tables for _, tables in self._trees.values())]
+        room = self._nobody.blank(n_nodes + SPARE_NODES, n_lines + SPARE_LINES)
+        ends = np.cumsum([part.size for part in parts], axis=0).tolist()
+        self._tables, self._end = _Tables.joined([*parts, room]), (ends[-1][0], ends[-1][1])
+        roots = {i: nodes for i, (nodes, _) in zip(self._trees, ends, strict=False)}
         moved = [(row, roots[id(k)] - self._roots[id(k)]) for row, k in self._rows.items()]
         if any(by for _, by in moved):
             where, by = self._stream.put(moved).unbind(1)

@@ -37,6 +37,7 @@ BEAMS = Gains(first=3.0, further=4.0, whole=3.0)
 # for ever, with 8 among beams too, which win by each time
 MOST = 5.0
 KEPT = 4  # trees; one of 1,000 terms takes 0.3 s and 1 MB
+FEW_KEPT = 64  # of the few terms that a window says: the next ones often say the same
 
 
 @dataclass(slots=True, eq=False)
@@ -66,8 +67,13 @@ def keywords(tokenizer: Tokenizer, terms: Iterable[tuple[str, float]]) -> Keywor
 
 
 def few(tokenizer: Tokenizer, terms: Iterable[tuple[str, float]]) -> Keywords | None:
-    """As `keywords`, of terms that one window only is asked for."""
-    return _made(tokenizer, terms)
+    """As `keywords`, of terms that a window is asked for by themselves."""
+    return _of_few(tokenizer.n_vocab, tuple(terms))
+
+
+@lru_cache(maxsize=FEW_KEPT)
+def _of_few(n_vocab: int, terms: tuple[tuple[str, float], ...]) -> Keywords | None:
+    return _made(Tokenizer(n_vocab), terms)
 
 
 @lru_cache(maxsize=KEPT)

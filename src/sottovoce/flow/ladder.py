@@ -5,7 +5,7 @@ Source: openai/whisper transcribe.py:decode_with_fallback (20250625).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 
 from sottovoce.flow import question
@@ -30,9 +30,10 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Climbed:
-    """Every decoding that was tried; the last one passed the gates, or none did."""
+    """Every decoding that was tried; the last one passed the gates, or none did. best: what stands, terms heard."""
 
     tried: tuple[Decoded, ...]
+    best: Decoded
     passed: bool
 
 
@@ -42,7 +43,8 @@ def climb(
     tokenizer: Tokenizer,
     prompt: Prompt,
     sound: tuple[str, Sound],
-    passes: Callable[[Decoded], bool],
+    badness: Callable[[Decoded], int],
+    stands: Callable[[Sequence[Decoded]], Decoded],
     *,
     salt: int,
     n_text_ctx: int,
@@ -50,8 +52,10 @@ def climb(
 ) -> Generator[Window | Wait | Event, Got | None, Climbed]:
     """Decode a sound, given with its name, at each temperature until one passes. salt: the window's, of the seed.
 
-    terms: those that are listened for in what passes.
+    badness: how far one is from passing, 0 if it does. stands: which of all is taken if none does. terms: those that
+    are listened for in what is taken.
     """
+    answers: list[Decoded] = []
     tried: list[Decoded] = []
     rules = question.rules(o, tokenizer, prompt.begun)
 
@@ -65,13 +69,21 @@ def climb(
     for temperature in o.temperature:
         answer = yield from asker.ask(asked(temperature), *sound)
         assert isinstance(answer, Decoded)
+        answers.append(answer)
         tried.append(whole(answer))
-        if passes(tried[-1]):
-            if terms is not None and not is_silence(o, answer):
-                heard = yield from terms.hear(asker, tokenizer, asked(0), sound, answer, lambda d: passes(whole(d)))
-                tried[-1] = whole(heard)
-            return Climbed(tuple(tried), True)
-    return Climbed(tuple(tried), False)
+        if not badness(tried[-1]):
+            break
+    passed = not badness(tried[-1])
+    best = tried[-1] if passed else stands(tried)
+    if terms is not None and not is_silence(o, best):
+        found = next(answer for answer, one in zip(answers, tried, strict=True) if one is best)
+        most = badness(best)
+
+        def passes(answer: Decoded) -> bool:
+            return not is_silence(o, answer) and badness(whole(answer)) <= most
+
+        best = whole((yield from terms.hear(asker, tokenizer, asked(0.0), sound, found, passes)))
+    return Climbed(tuple(tried), best, passed)
 
 
 def is_repetitive(o: Options, tokenizer: Tokenizer, decoded: Decoded) -> bool:

@@ -22,13 +22,15 @@ Asking = Generator[Window | Wait | Event, Got | None, Answer]
 class Checkpoint:
     """What a flow must know of the model: its mel bins, its vocabulary, its longest text.
 
-    lag_s: how much later words are spoken than its attention says; None: nobody has measured it.
+    lag_s: how much later words are spoken than its attention says; None: nobody has measured it. n_rows: decoded
+    together, the most that one window may have; None: as many as it asks for.
     """
 
     n_mels: int
     n_vocab: int
     n_text_ctx: int = 448
     lag_s: float | None = None
+    n_rows: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -6,7 +6,7 @@ Source: openai/whisper transcribe.py (20250625), whose tokens it reproduces; bes
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -22,7 +22,7 @@ from sottovoce.flow.question import POSITION_FRAMES, POSITION_S, ids
 from sottovoce.flow.silence import is_anomaly, skip_hallucinations
 from sottovoce.flow.spans import Span, Stretch
 from sottovoce.flow.switching import by_language, follow
-from sottovoce.flow.terms import Terms, terms
+from sottovoce.flow.terms import Terms, listened
 from sottovoce.flow.words import place_words
 from sottovoce.options import Options
 from sottovoce.text.formats import Transcript
@@ -74,7 +74,7 @@ class _Sequential:
         heard, self.tokenizer = yield from listen(self.asker, self.options, self.checkpoint, self._full_windows())
         yield heard
         if not listen_only:
-            self.terms = terms(self.tokenizer, self.options.keywords)
+            self.terms = listened(self.tokenizer, self.options, self.checkpoint)
             self._read_initial_prompt()
             for start, end in self._clips():
                 seek = start
@@ -191,9 +191,15 @@ class _Sequential:
         """Climb the ladder of temperatures until a decoding passes the gates; the last one stands."""
         o = self.options
 
-        def passes(decoded: Decoded) -> bool:
-            failed = is_repetitive(o, tokenizer, decoded) or is_unsure(o, decoded)
-            return not failed or (is_silent(o, decoded) and is_unsure(o, decoded))
+        def badness(decoded: Decoded) -> int:
+            unsure = is_unsure(o, decoded)
+            return 0 if unsure and is_silent(o, decoded) else 2 * is_repetitive(o, tokenizer, decoded) + unsure
+
+        def stands(tried: Sequence[Decoded]) -> Decoded:
+            if o.manner is Manner.OPENAI:
+                return tried[-1]
+            passable = [decoded for decoded in tried if not is_repetitive(o, tokenizer, decoded)]
+            return max(passable or tried, key=lambda decoded: decoded.avg_logprob)
 
         climbed = yield from climb(
             self.asker,
@@ -201,17 +207,15 @@ class _Sequential:
             tokenizer,
             prompt,
             (name, sound),
-            passes,
+            badness,
+            stands,
             salt=seek,
             n_text_ctx=self.checkpoint.n_text_ctx,
             terms=self.terms,
         )
-        tried = climbed.tried
         if climbed.passed or o.manner is Manner.OPENAI:
-            return tried[-1]
-        passable = [decoded for decoded in tried if not is_repetitive(o, tokenizer, decoded)]
-        best = max(passable or tried, key=lambda decoded: decoded.avg_logprob)
-        return replace(best, temperature=tried[-1].temperature)
+            return climbed.best
+        return replace(climbed.best, temperature=climbed.tried[-1].temperature)
 
     def _split(self, tokenizer: Tokenizer, decoded: Decoded, seek: int, size: int) -> tuple[list[Segment], int, bool]:
         """Cut a window's tokens at its pairs of timestamps.

@@ -22,7 +22,7 @@ from sottovoce.flow.reading import Reader, Reading, Steps, speaking
 from sottovoce.flow.script import CHINESE, CONTEXT, script_of, wanted
 from sottovoce.flow.spans import POSITION, Span, Stretch, stretches
 from sottovoce.flow.switching import by_language, speech_s
-from sottovoce.flow.terms import terms
+from sottovoce.flow.terms import listened
 from sottovoce.options import Options
 from sottovoce.text.formats import Dropped, Transcript
 from sottovoce.types import SAMPLE_RATE, Segment, Sound, Window
@@ -95,7 +95,7 @@ class _Parallel:
             tokenizer = speaking(self.checkpoint.n_vocab, heard.language, self.options)
         given = self.options.initial_prompt
         context = [] if given is None else question.ids(tokenizer, given)
-        said = terms(tokenizer, self.options.keywords)
+        said = listened(tokenizer, self.options, self.checkpoint)
         reader = Reader(self.samples, self.peak, self.options, self.checkpoint, self.asker, tokenizer, context, said)
         while True:
             while len(self.in_flight) < self.n_in_flight and (stretch := self._next()) is not None:

@@ -139,18 +139,21 @@ class Reader:
         def wrong(decoded: Decoded) -> frozenset[Fault]:
             return faults(o, tokenizer, decoded, speech_s, before)
 
-        def passes(decoded: Decoded) -> bool:
-            return is_silence(o, decoded) or not wrong(decoded)
+        def how_bad(decoded: Decoded) -> int:
+            return 0 if is_silence(o, decoded) else badness(wrong(decoded))
+
+        def stands(tried: Sequence[Decoded]) -> Decoded:
+            return min(tried, key=lambda d: (badness(wrong(d)), -d.avg_logprob))
 
         # a noise that is heard as an endless text would keep rows busy for what no gate lets pass
         longest = min(o.max_tokens or n_text_ctx // 2, most_tokens(speech_s) + SPARE_TOKENS)
         capped = replace(o, max_tokens=longest)
         climbed = yield from climb(
-            self.asker, capped, tokenizer, prompt, sound, passes, salt=seek, n_text_ctx=n_text_ctx,
-            terms=self.terms,
+            self.asker, capped, tokenizer, prompt, sound, how_bad, stands, salt=seek,
+            n_text_ctx=n_text_ctx, terms=self.terms,
         )  # fmt: skip
         if climbed.passed:
-            best = climbed.tried[-1]
+            best = climbed.best
             if o.beam_size > 1 and best.no_speech_prob > DOUBTFUL and not is_silence(o, best):
                 one_beam = replace(self, options=replace(o, beam_size=1, patience=1.0), terms=None)
                 other = yield from one_beam._decode(tokenizer, stretch, sound, context)
@@ -158,11 +161,9 @@ class Reader:
                     return other
             return best, frozenset(), True
         texts = [plain(tokenizer.decode(d.tokens)) for d in climbed.tried]
-        best, text = min(
-            zip(climbed.tried, texts, strict=True), key=lambda pair: (badness(wrong(pair[0])), -pair[0].avg_logprob)
-        )
-        agreed = wrong(best) == {Fault.UNSURE} and bool(text) and texts.count(text) > 1
-        return best, wrong(best), agreed
+        text = plain(tokenizer.decode(stands(climbed.tried).tokens))
+        found = wrong(climbed.best)
+        return climbed.best, found, found == {Fault.UNSURE} and bool(text) and texts.count(text) > 1
 
     def _go_on(
         self,

@@ -56,6 +56,7 @@ class Child:
             )
         ours.setblocking(False)
         self._socket = ours
+        self._ready: asyncio.Future[None] | None = None
         self._data = b""
         self.n_jobs = 0
         self.is_spoilt = False  # it said what it should not
@@ -87,7 +88,9 @@ class Child:
 
     async def _line(self, outs: list[int]) -> dict[str, Any]:
         while b"\n" not in self._data:
-            await _readable(self._socket)
+            await self._readable()
+            if self._socket.fileno() < 0:
+                raise Lost(-signal.SIGKILL)  # it was ended meanwhile
             data, handles = b"", list[int]()
             with suppress(BlockingIOError, ConnectionError):
                 data, handles, _, _ = socket.recv_fds(self._socket, LINE_BYTES, MOST_CHANNELS)
@@ -104,10 +107,28 @@ class Child:
             raise Lost(-signal.SIGABRT) from e
         return told
 
+    async def _readable(self) -> None:
+        loop = asyncio.get_running_loop()
+        ready: asyncio.Future[None] = loop.create_future()
+        self._ready = ready
+        fd = self._socket.fileno()
+        if fd < 0:
+            return
+        loop.add_reader(fd, _settle, ready)
+        try:
+            await ready
+        finally:
+            self._ready = None
+            if self._socket.fileno() == fd:
+                loop.remove_reader(fd)
+
     async def end(self, by_itself: bool = False) -> int:
         """Make sure that it is gone; returns its status. by_itself: it has gone, and why is of interest."""
         if self._socket.fileno() >= 0:
+            asyncio.get_running_loop().remove_reader(self._socket.fileno())  # before the number is another file's
             self._socket.close()
+            if self._ready is not None:
+                _settle(self._ready)
         return await asyncio.to_thread(_ended, self.process, by_itself)
 
 
@@ -124,25 +145,11 @@ def _settle(ready: asyncio.Future[None]) -> None:
         ready.set_result(None)
 
 
-async def _readable(sock: socket.socket) -> None:
-    loop = asyncio.get_running_loop()
-    ready: asyncio.Future[None] = loop.create_future()
-    fd = sock.fileno()
-    loop.add_reader(fd, _settle, ready)
-    try:
-        await ready
-    finally:
-        loop.remove_reader(fd)
-
-
 def mapped(out: int, n: int) -> np.ndarray:
-    """(n,) float32 samples of a child's file, which it can change no more. Raises Lost if it is not what it said."""
-    import fcntl
-
+    """(n,) float32 samples of a child's file, which it can change no more. Raises AssertionError if they are fewer."""
     if sys.platform == "linux":
         import fcntl  # which not every system has
 
         fcntl.fcntl(out, ADD_SEALS, SEALS)  # or a page that a child takes away would end the server
-    if not 0 < n * 4 <= os.fstat(out).st_size:
-        raise Lost(-signal.SIGABRT)
+    assert 0 < n * 4 <= os.fstat(out).st_size, "a decoder gave less sound than it said"
     return np.frombuffer(mmap.mmap(out, n * 4, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_WRITE), np.float32)

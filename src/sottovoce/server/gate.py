@@ -17,7 +17,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sottovoce.server import failures
+from sottovoce.server import failures, record
 from sottovoce.server.callers import FORBIDDEN, Caller, Callers, asks, bearer, stranger
 from sottovoce.server.failures import RequestError
 from sottovoce.server.keys import KeyFile
@@ -86,6 +86,7 @@ class Gate:
         headers = Headers(scope=scope)
         if self.callers.needed:
             caller = await self.callers.by_secret(bearer(headers))
+            record.asked_by(caller.name)
         else:
             if not self.serving.open_to_all:
                 self._check_page(headers)

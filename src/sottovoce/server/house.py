@@ -57,6 +57,7 @@ class House:
         self.pool = open_pool(config, self.watch.changed)
         self.watch.census, self.watch.ready = self.pool.census, lambda: self.warm
         self.media = Media(serving)
+        self.media.on_lost = self.watch.decoder_restarted
         self.uploads = Uploads()
         self.warm = False
         self.closing = False
@@ -77,6 +78,8 @@ class House:
             self._served = await asyncio.to_thread(Whisper, config=self.config, pool=self.pool)
             self.turnstile.n_slots = self.serving.slots or self._served.n_together + N_AHEAD
             self.watch.info = self.version, self.config.model, self._served.device, self._served.compute
+        else:
+            self.watch.info = self.version, self.config.model, "", ""
         self.warm = True
 
     async def close(self) -> None:

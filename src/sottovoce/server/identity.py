@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import re
 import uuid
-from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
@@ -89,7 +88,6 @@ class Identity:
         record.took_s = self.watch.clock() - record.began_s
         record.route = _route_of(scope)
         record.status = record.status or HUNG_UP
-        record.caller = record.caller or _name_of(scope.get("state", {}).get("caller"))
         self.watch.answered(record)
         attributes = {name: v for name, v in logs.fields_of(record).items() if name != logs.TEXT}
         failed = record.code or str(record.status) if record.status >= 500 else ""
@@ -103,8 +101,3 @@ def _route_of(scope: Scope) -> str:
     if (path := getattr(scope.get("route"), "path", None)) is not None:
         return str(path)
     return scope["path"] if scope.get("endpoint") is not None and not scope.get("path_params") else UNMATCHED
-
-
-def _name_of(caller: Any) -> str:
-    """A caller's name, as whoever runs the service has given it."""
-    return caller if isinstance(caller, str) else str(getattr(caller, "name", "") or "")

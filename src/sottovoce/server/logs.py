@@ -71,6 +71,11 @@ def tell(record: Record) -> None:
     access.log(logging.DEBUG if quiet else logging.INFO, line_of(record), extra={"fields": fields_of(record)})
 
 
+def announce(line: str) -> None:
+    """Write what whoever runs the service is to know, at every level."""
+    access.info("%s", line)
+
+
 class Json(logging.Formatter):
     """One JSON object a line, whatever is logged: nothing in it can break out of its line."""
 

@@ -18,7 +18,7 @@ import os
 import signal
 import socket
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -71,10 +71,12 @@ class Media:
 
     def __init__(self, serving: Serving) -> None:
         self._serving = serving
-        self._idle: asyncio.Queue[Child] = asyncio.Queue()
+        self._idle: asyncio.Queue[Child | None] = asyncio.Queue()  # None: there will be none any more
         self._children: set[Child] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_open = False
+        self.on_lost: Callable[[str], None] = lambda reason: None  # told of each child that was lost, and why
+        self._is_warned = False
 
     async def open(self) -> None:
         """Start the children, each of which has decoded the known clip. Raises EngineError."""
@@ -96,6 +98,7 @@ class Media:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.gather(*(child.end() for child in self._children))
         self._children.clear()
+        self._idle.put_nowait(None)
 
     @property
     def pids(self) -> tuple[int, ...]:
@@ -147,27 +150,21 @@ class Media:
             return await asyncio.to_thread(_here, path, job)
         for i in range(N_TRIES):
             try:
-                answer, outs = await self._ask(path, job)
+                return await self._ask(path, job)
             except Lost as e:
-                if -e.status in CRASHES:
+                crashed, late = -e.status in CRASHES, -e.status in OVERTIME
+                self.on_lost("crashed" if crashed else "overtime" if late else "killed")
+                if crashed:
                     log.warning("a recording crashed its decoder (%s)", signal.Signals(-e.status).name)
                     what = "the recording is damaged so that its decoder crashed"
                     raise AudioError(f"{what}, a sound one was expected; convert it to wav or flac") from e
-                if -e.status in OVERTIME:
+                if late:
                     raise _too_slow(job) from e
                 log.warning("a decoder was ended from outside, with status %d, try %d", e.status, i + 1)
-                continue
-            try:
-                if "error" in answer:
-                    raise _failure(answer, job)
-                return [mapped(out, n) for out, n in zip(outs, answer["n"], strict=True)], bool(answer["are_same"])
-            finally:
-                for out in outs:
-                    os.close(out)
         raise RequestError("the process that decodes recordings was ended while it read this one; try again", LOST)
 
-    async def _ask(self, path: Path, job: Job) -> tuple[dict[str, Any], list[int]]:
-        """A child's answer. Raises Lost, RequestError."""
+    async def _ask(self, path: Path, job: Job) -> tuple[list[np.ndarray], bool]:
+        """As `_decoded`, by one child. Raises Lost."""
         async with self._child() as child:
             try:
                 file = os.open(path, os.O_RDONLY)
@@ -180,8 +177,10 @@ class Media:
             work = asyncio.ensure_future(child.answer())
             try:
                 async with asyncio.timeout(job.limit_s):
-                    return await asyncio.shield(work)
+                    answer, outs = await asyncio.shield(work)
             except TimeoutError as e:
+                self.on_lost("overtime")
+                work.cancel()
                 await child.end()
                 raise _too_slow(job) from e
             except asyncio.CancelledError:
@@ -190,10 +189,24 @@ class Media:
             finally:
                 if child.parting is None:
                     work.cancel()
+            try:
+                return _taken(answer, outs, job)
+            except (LookupError, TypeError, AssertionError) as e:
+                child.is_spoilt = True  # it said what it never says
+                raise Lost(-signal.SIGABRT) from e
+            finally:
+                for out in outs:
+                    os.close(out)
 
     @asynccontextmanager
     async def _child(self) -> AsyncIterator[Child]:
-        while not (child := await self._idle.get()).is_alive:
+        while True:
+            child = await self._idle.get()
+            if child is None:
+                self._idle.put_nowait(None)  # for those who wait too
+                raise Lost(-signal.SIGTERM)
+            if child.is_alive:
+                break
             self._replace(child)
         try:
             yield child
@@ -233,7 +246,12 @@ class Media:
                 await asyncio.sleep(AGAIN_S)
 
     async def _start(self) -> None:
-        child = await asyncio.to_thread(Child)
+        made = asyncio.ensure_future(asyncio.to_thread(Child))
+        try:
+            child = await asyncio.shield(made)
+        except asyncio.CancelledError:
+            await (await made).end()
+            raise
         self._children.add(child)
         try:
             async with asyncio.timeout(START_S):
@@ -242,7 +260,8 @@ class Media:
             self._children.discard(child)
             await child.end()
             raise EngineError(f"a process that decodes recordings could not be started ({e}); see what it wrote") from e
-        if answer["unconfined"] and len(self._children) == 1:
+        if answer["unconfined"] and not self._is_warned:
+            self._is_warned = True
             log.warning("decoders are not confined: %s", answer["unconfined"])
         self._idle.put_nowait(child)
 
@@ -250,6 +269,14 @@ class Media:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _taken(answer: dict[str, Any], outs: list[int], job: Job) -> tuple[list[np.ndarray], bool]:
+    """Each channel's sound. Raises what the answer names; LookupError, TypeError, AssertionError if it is none."""
+    if "error" in answer:
+        raise _failure(answer, job)
+    assert len(outs) == len(answer["n"]) > 0 and all(type(n) is int for n in answer["n"])
+    return [mapped(out, n) for out, n in zip(outs, answer["n"], strict=True)], bool(answer["are_same"])
 
 
 def _here(path: Path, job: Job) -> tuple[list[np.ndarray], bool]:

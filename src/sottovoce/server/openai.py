@@ -13,7 +13,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from sottovoce.errors import AudioError
-from sottovoce.flow.protocol import Event
+from sottovoce.flow.protocol import Event, Opened
 from sottovoce.server import answers, described, forms, streaming
 from sottovoce.server.failures import Kind, RequestError
 from sottovoce.server.fields import IGNORED, wanted
@@ -67,7 +67,9 @@ async def _answered(request: Request, translates: bool) -> Response:
         headers = {IGNORED: ", ".join(want.ignored).encode("ascii", "replace").decode()} if want.ignored else {}
         if want.stream:
             run = await stack.enter_async_context(aclosing(streaming.ahead(_run(house, asked, got.path))))
-            first = await anext(run)  # what fails before anything is said has a status
+            first: Event | Transcript | None = Opened(0.0)
+            while isinstance(first, Opened):  # what fails before anything is said has a status
+                first = await anext(run)
             tokenizer = await house.tokenizer(asked.model) if want.logprobs else None
             return streaming.EventStream(streaming.told(first, run, want, tokenizer), headers, stack.pop_all())
         async with aclosing(_run(house, asked, got.path)) as run:

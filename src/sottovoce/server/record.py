@@ -11,7 +11,7 @@ from typing import Any
 class Record:
     """One request. Times are seconds; began_s and answered_s (a transcript was there) are of the watch's clock.
 
-    status: 0 until an answer has begun. code: of its error. cache: hit, miss, joined or off. text: of the transcript,
+    status: 0 until an answer has begun. code: of its error. cache: hit, miss, shared, bypass. text: of the transcript,
     only where logs may have it. None: not known, or there is none.
     """
 
@@ -58,6 +58,12 @@ def enter(record: Record) -> Token[Record | None]:
 
 def leave(token: Token[Record | None]) -> None:
     _RECORD.reset(token)
+
+
+def asked_by(name: str) -> None:
+    """The request under way shows the key of this name."""
+    if (record := _RECORD.get()) is not None:
+        record.caller = name
 
 
 def failed(code: str) -> None:

@@ -85,7 +85,7 @@ class Totals(BaseModel):
     dropped_spans: int
     cache_hits: int
     cache_misses: int
-    cache_joined: int
+    cache_shared: int
     model_loads: int
     model_unloads: int
     decoder_restarts: int
@@ -235,7 +235,7 @@ def _totals(watch: Watch) -> Totals:
         dropped_spans=n(m.DROPPED_SPANS),
         cache_hits=n(m.CACHE_LOOKUPS, result="hit"),
         cache_misses=n(m.CACHE_LOOKUPS, result="miss"),
-        cache_joined=n(m.CACHE_LOOKUPS, result="joined"),
+        cache_shared=n(m.CACHE_LOOKUPS, result="shared"),
         model_loads=n(m.MODEL_LOADS, outcome="loaded"),
         model_unloads=n(m.MODEL_UNLOADS),
         decoder_restarts=n(m.DECODER_RESTARTS),

@@ -17,6 +17,7 @@ from sottovoce.flow.cutting import span_of
 from sottovoce.flow.protocol import Event, Known
 from sottovoce.metrics import Metrics, Reading
 from sottovoce.server import record as records
+from sottovoce.server.freshness import Origin
 from sottovoce.server.gpus import Gpus
 from sottovoce.server.recent import Recent
 from sottovoce.server.record import Record
@@ -286,7 +287,7 @@ class Seen:
             record.n_recordings += 1
         if transcript is None:
             return
-        audio_s, is_new = transcript.duration, self.cache in ("", "miss", "off")
+        audio_s, is_new = transcript.duration, self.cache not in (Origin.HIT, Origin.SHARED)
         kept.count(m.AUDIO_SECONDS, self.model, by=audio_s)
         kept.observe(m.ANSWER_SECONDS, now_s - self.began_s, self.model)
         kept.observe(m.FIRST_SEGMENT_SECONDS, self.first_s, self.model)
