@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import httpx
@@ -56,7 +56,9 @@ class Inhouse:
 def served(serving: Serving | None = None, config: Config = SMALL) -> Iterator[Inhouse]:
     """A server that is ready, until the block ends; then nothing of it is left."""
     loops: list[asyncio.AbstractEventLoop] = []
-    app = create_app(config, serving or Serving(), on_ready=lambda: loops.append(asyncio.get_running_loop()))
+    app = create_app(
+        config, replace(serving or Serving(), cache="none"), on_ready=lambda: loops.append(asyncio.get_running_loop())
+    )
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="on", timeout_graceful_shutdown=10))
     listening = socket.create_server(("127.0.0.1", 0))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="inhouse")

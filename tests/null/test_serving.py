@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,18 @@ queue_wait_s = 5
 cors_origins = ["https://a.example", "https://b.example"]
 open_metrics = true
 """
+
+
+@pytest.fixture(autouse=True)
+def logs_as_before() -> Iterator[None]:
+    """The command takes over the logs of its process, which here is that of other tests."""
+    loggers = [logging.getLogger(name) for name in ("", "sottovoce", "sottovoce.access", "uvicorn", "uvicorn.error")]
+    before = [(log, log.handlers[:], log.level, log.propagate) for log in loggers]
+    yield
+    logging.captureWarnings(False)
+    for log, handlers, level, propagate in before:
+        log.handlers[:], log.propagate = handlers, propagate
+        log.setLevel(level)
 
 
 @pytest.fixture

@@ -90,9 +90,11 @@ class Run:
             self._end(None)
             if keep is not None and isinstance(self.said[-1], Transcript):
                 await keep(self.said[-1])
-        except asyncio.CancelledError as e:
-            self._end(e)
-            raise
+        except asyncio.CancelledError:
+            # not this one: its traceback holds what was being done, with its sound, and this run, in a cycle
+            self._end(asyncio.CancelledError())
+            if not self.withdrawn:
+                raise
         except Exception as e:
             if self.ended:
                 log.error("a result could not be kept", exc_info=e)
