@@ -133,6 +133,8 @@ def options_of(*flags: str) -> tuple[Any, str]:
     config = config_of(given)
     if not given.pop("fp16"):
         config = config.with_(compute="float32")
+    for place in ("server", "api_key", "resident", "resident_idle"):  # where it is done, not how
+        given.pop(place)
     return Request.of(Job.of(given.pop("files"), config, given).options).options, config.compute
 
 

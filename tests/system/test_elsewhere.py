@@ -145,10 +145,8 @@ def test_addresses_are_read() -> None:
 class Home:
     """Commands of a user who has a runtime folder of his own."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.runtime = folder / "run"
-        self.runtime.mkdir()
+    def __init__(self, folder: Path, runtime: Path) -> None:
+        self.folder, self.runtime = folder, runtime
         self.env = environ(XDG_RUNTIME_DIR=str(self.runtime))
 
     def transcribe(self, *more: object) -> str:
@@ -168,8 +166,15 @@ class Home:
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Iterator[Home]:
-    home = Home(tmp_path)
+def runtime() -> Iterator[Path]:
+    """A folder with a short name: a socket's may have 107 bytes, and those of pytest's workers are long."""
+    with tempfile.TemporaryDirectory(prefix="s") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
+def home(tmp_path: Path, runtime: Path) -> Iterator[Home]:
+    home = Home(tmp_path, runtime)
     yield home
     run("resident", "stop", cwd=tmp_path, env=home.env)
 
@@ -230,9 +235,9 @@ def test_one_that_is_idle_ends_and_the_next_command_starts_another(home: Home) -
     assert home.pid != first[0]["pid"]
 
 
-def test_a_folder_that_others_may_enter_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
-    (tmp_path / "sottovoce").mkdir(mode=0o755)
+def test_a_folder_that_others_may_enter_is_not_used(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime))
+    (runtime / "sottovoce").mkdir(mode=0o755)
     with pytest.raises(OutputError, match="others may enter it"):
         resident.runtime_folder()
     (tmp_path / "sottovoce").rmdir()
