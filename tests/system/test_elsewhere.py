@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -240,8 +241,8 @@ def test_a_folder_that_others_may_enter_is_not_used(runtime: Path, monkeypatch: 
     (runtime / "sottovoce").mkdir(mode=0o755)
     with pytest.raises(OutputError, match="others may enter it"):
         resident.runtime_folder()
-    (tmp_path / "sottovoce").rmdir()
-    (tmp_path / "sottovoce").symlink_to(tmp_path)
+    (runtime / "sottovoce").rmdir()
+    (runtime / "sottovoce").symlink_to(runtime)
     with pytest.raises(OutputError, match="others may enter it"):
         resident.runtime_folder()
 
