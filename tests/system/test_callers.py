@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -219,3 +221,21 @@ def test_a_web_page_that_was_told_of_may_ask(open_: Inhouse) -> None:
         refused = client.options(ROUTE, headers={"Origin": "https://evil.example"} | asks)
         assert refused.status_code == 400
         assert "access-control-allow-origin" not in refused.headers
+
+
+def test_who_asks_from_elsewhere_names_no_file_and_no_expression(
+    guarded: Inhouse, file: KeyFile, tmp_path: Path
+) -> None:
+    """A path among the options of our own route would have been read, and its first line told in the error."""
+    (tmp_path / "secret").write_text("a word that nobody may see\n")
+    sound = {"file": ("a.ogg", KNOWN.read_bytes())}
+    with guarded.client(key_of(file, "reader")) as client:
+        options = json.dumps({"replacements": str(tmp_path / "secret")})
+        answer = client.post("/v1/transcripts", files=sound, data={"options": options})
+        assert answer.status_code == 400 and "nobody may see" not in answer.text
+        options = json.dumps({"replacements": ["/(a+)+$/=x"]})
+        answer = client.post("/v1/transcripts", files=sound, data={"options": options})
+        assert answer.status_code == 400 and answer.json()["error"]["param"] == "replacements"
+        data = {"model": "whisper-1", "replacements[]": "/(a+)+$/=x"}
+        assert client.post(ROUTE, files=sound, data=data).json()["error"]["param"] == "replacements"
+        assert client.post(ROUTE, files=sound, data=data | {"replacements[]": "old house=castle"}).status_code == 200

@@ -22,7 +22,7 @@ from sottovoce.flow.protocol import Event, Flow, Opened
 from sottovoce.request import Request
 from sottovoce.server import callers, freshness, names, voices
 from sottovoce.server.aims import Aim, flow_of
-from sottovoce.server.failures import RequestError
+from sottovoce.server.failures import Kind, RequestError
 from sottovoce.server.fetching import fetched
 from sottovoce.server.media import Media, Read
 from sottovoce.server.results import DAY_S, Results, open_store
@@ -32,6 +32,7 @@ from sottovoce.server.uploads import Uploads
 from sottovoce.server.watching import Phase, Seen, Watch
 from sottovoce.serving import Serving
 from sottovoce.text.formats import Transcript
+from sottovoce.text.replacing import is_expression
 from sottovoce.text.tokenizer import Tokenizer
 from sottovoce.waking import key_of, open_pool
 
@@ -166,6 +167,7 @@ class House:
         closes it, its windows are withdrawn. Raises AudioError, OptionError, ModelError, EngineError, RequestError.
         """
         config = self.config.with_(model=await self._allowed(asked.model))
+        self._check(asked.request)
         with self.watch.recording() as seen:
             seen.named(config.model)
             decode = partial(self._decoded, asked, seen)
@@ -177,6 +179,14 @@ class House:
                         seen.found(origin)
                     seen.saw(event)
                     yield event
+
+    def _check(self, request: Request) -> None:
+        """Regular expressions may run for ever, and hold all others up: strangers are not given them."""
+        if not (self.serving.is_public or self.serving.has_keys):
+            return
+        if any(is_expression(sought) for sought, _ in request.options.replacements):
+            what = "a regular expression was given, plain words were expected: expressions are for a server of your own"
+            raise RequestError(f"replacements: {what}", Kind(400), "replacements")
 
     async def _decoded(self, asked: Asked, seen: Seen, path: Path) -> AsyncGenerator[Event | Transcript, None]:
         """What becomes known of a recording as it is decoded. Closing it withdraws its windows."""

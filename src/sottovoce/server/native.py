@@ -122,6 +122,10 @@ def _request(given: Any) -> wishes.Request:
     for name in REFUSED:
         if options.pop(name, None) is not None:
             raise OptionError(f"{name}: a function was given, which cannot be sent; leave it out")
+    if isinstance(options.get("replacements"), str):
+        raise OptionError(
+            "replacements: a text was given, a list of from=to was expected; files are read where you are"
+        )
     try:
         known = options.get("known_speakers") or {}
         options["known_speakers"] = {str(who): base64.b64decode(sound, validate=True) for who, sound in known.items()}

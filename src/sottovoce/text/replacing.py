@@ -30,6 +30,11 @@ class Rule:
         return match.expand(self.becomes) if self.is_template else self.becomes
 
 
+def is_expression(sought: str) -> bool:
+    """Is what is sought a regular expression, as a rule is written?"""
+    return _REGEX.fullmatch(sought) is not None
+
+
 def rule(sought: str, becomes: str) -> Rule:
     """A rule as it is written: literal words, whatever their case; or /regular expression/, with the flags i, s, x.
 
